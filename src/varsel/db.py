@@ -1,0 +1,169 @@
+"""The database: connections, transactions, typed rows and LISTEN. Only this and `store.py` files know the driver."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, LiteralString, NewType, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.rows import args_row, scalar_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from varsel.domain.errors import Unavailable
+from varsel.log import Log
+
+log = Log(__name__)
+
+ReadConn = NewType("ReadConn", AsyncConnection[Any])
+Conn = NewType("Conn", ReadConn)
+"""A connection inside a transaction that may write. What only reads takes a `ReadConn`."""
+
+Params = Mapping[str, Any]
+T = TypeVar("T")
+
+_POOL_WAIT_SECONDS: Final = 10.0
+_CANCELLED_COMMIT: Final = "01000"  # "canceling wait for synchronous replication": not stored durably (proven 8)
+
+UniqueViolation = errors.UniqueViolation
+DatabaseError = psycopg.Error
+
+
+async def fetch(conn: ReadConn, sql: LiteralString, params: Params, row: Callable[..., T]) -> list[T]:
+    """Run one statement; each row becomes `row(*columns)`."""
+    async with conn.cursor(row_factory=args_row(row), binary=True) as cur:
+        await cur.execute(sql, params)
+        return await cur.fetchall()
+
+
+async def fetch_one(conn: ReadConn, sql: LiteralString, params: Params, row: Callable[..., T]) -> T | None:
+    rows = await fetch(conn, sql, params, row)
+    return rows[0] if rows else None
+
+
+async def fetch_value(conn: ReadConn, sql: LiteralString, params: Params) -> Any:
+    """The first column of the first row, or None."""
+    async with conn.cursor(row_factory=scalar_row, binary=True) as cur:
+        await cur.execute(sql, params)
+        return await cur.fetchone()
+
+
+async def execute(conn: ReadConn, sql: LiteralString, params: Params) -> int:
+    """Run one statement; returns the number of rows it touched."""
+    async with conn.cursor() as cur:
+        await cur.execute(sql, params)
+        return cur.rowcount
+
+
+class Database:
+    """A pool of connections to one PostgreSQL. All of them speak UTC and plan every array for what it holds."""
+
+    def __init__(self, dsn: str, *, size: int, name: str) -> None:
+        self.dsn = dsn
+        self._pool = AsyncConnectionPool(
+            dsn,
+            connection_class=_Connection,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=_POOL_WAIT_SECONDS,
+            configure=_configure,
+            check=None,
+            kwargs={
+                "autocommit": True,
+                "application_name": name,
+                "options": "-c TimeZone=UTC -c jit=off -c plan_cache_mode=force_custom_plan"
+                " -c idle_in_transaction_session_timeout=60s",
+            },
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[ReadConn]:
+        """A connection for single statements that only read."""
+        async with self._connection() as conn:
+            yield ReadConn(conn)
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[Conn]:
+        """A connection on which each statement is its own transaction: for one single write."""
+        async with self._connection() as conn:
+            yield Conn(ReadConn(conn))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Conn]:
+        """A transaction: committed when the block ends, rolled back when it raises. Its COMMIT is never cancelled."""
+        async with self._connection() as conn:
+            conn.unreplicated = False
+            await conn.execute("BEGIN")
+            try:
+                yield Conn(ReadConn(conn))
+            except BaseException:
+                await asyncio.shield(_roll_back(conn))
+                raise
+            await asyncio.shield(conn.execute("COMMIT"))
+            if conn.unreplicated:
+                raise Unavailable("the standby database")
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["_Connection"]:
+        try:
+            async with self._pool.connection() as conn:
+                yield conn
+        except PoolTimeout as e:
+            raise Unavailable("the database") from e
+        except errors.DeadlockDetected:
+            raise
+        except (errors.OperationalError, errors.InterfaceError) as e:
+            raise Unavailable("the database") from e
+
+    async def listen(self, *channels: LiteralString) -> AsyncIterator[str | None]:
+        """Payloads of notifications on `channels`, for ever. Yields None first and after every reconnect.
+
+        Notifications that come while the connection is down are gone: None means "look for yourself".
+        """
+        pause = 0.05
+        while True:
+            try:
+                async with await AsyncConnection.connect(self.dsn, autocommit=True) as conn:
+                    for channel in channels:
+                        await conn.execute(f"LISTEN {channel}")
+                    pause = 0.05
+                    yield None
+                    async for notice in conn.notifies():
+                        yield f"{notice.channel}:{notice.payload}"
+            except psycopg.Error as e:
+                log.warning("listening connection lost", error=type(e).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+
+class _Connection(AsyncConnection[Any]):
+    """Remembers PostgreSQL's warning that a commit was not replicated: such a commit must not be acknowledged."""
+
+    unreplicated = False
+
+
+async def _configure(conn: AsyncConnection[Any]) -> None:
+    def keep(diagnostic: errors.Diagnostic) -> None:
+        if diagnostic.sqlstate == _CANCELLED_COMMIT and isinstance(conn, _Connection):
+            conn.unreplicated = True
+
+    conn.add_notice_handler(keep)
+
+
+async def _roll_back(conn: AsyncConnection[Any]) -> None:
+    try:
+        await conn.execute("ROLLBACK")
+    except psycopg.Error:
+        await conn.close()
+
+
+def columns(rows: Sequence[object], *names: str) -> dict[str, list[Any]]:
+    """Rows as parallel arrays for `unnest`: one list for each named attribute."""
+    return {name: [getattr(row, name) for row in rows] for name in names}

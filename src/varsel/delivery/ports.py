@@ -1,0 +1,162 @@
+"""What the delivery stage needs from a provider (channels 1.2, 1.3) and what a provider reports back (5.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from varsel.domain.ids import NotificationId, OrderId
+from varsel.domain.notification import Channel, Reason
+from varsel.domain.order import ContentType
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """One email, complete: keywords are filled in. `order` is the same for all who get the same template."""
+
+    id: NotificationId
+    order: OrderId
+    creator: str
+    sender: str
+    to: str  # as stored: may have surrounding blanks, or letters beyond ASCII
+    subject: str
+    body: str
+    content_type: ContentType
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    id: NotificationId
+    order: OrderId
+    creator: str
+    sender: str
+    to: str  # as stored, e.g. "+47 99 99 99 99" or "0047…": E.164 is the provider's business
+    text: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took the message. `reference` is what it will name the message by, if not by our id."""
+
+    reference: str | None = None
+    detail: str = ""
+    segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider said no to this message, for good."""
+
+    reason: Reason
+    detail: str = ""
+
+
+class Blame(StrEnum):
+    """Whom a deferral is charged to (design 8: a message cannot open a breaker)."""
+
+    MESSAGE = "message"
+    PROVIDER = "provider"  # connect, login, throttling, time-outs: the provider rests, the message is not counted
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Surely nothing left us, or the provider asked us to come back."""
+
+    detail: str = ""
+    blame: Blame = Blame.MESSAGE
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Bytes left us and no answer came: sending again could send twice."""
+
+    detail: str = ""
+
+
+SendResult = Accepted | Refused | Deferred | Unknown
+"""`detail` is short, redacted of addresses and content, and safe to store and show."""
+
+
+class Indeterminate(StrEnum):
+    """What becomes of an unknown message whose waiting time is over (channels 1.5)."""
+
+    RESEND = "resend"
+    HOLD = "hold"
+
+
+class Confirms(StrEnum):
+    """What a provider can ever report about a message that it took."""
+
+    NOTHING = "nothing"
+    ARRIVAL = "arrival"
+
+
+class EmailProvider(Protocol):
+    """Conformance: channels 1.4. `send` answers one result per message, in order, and never raises for a message."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def step(self) -> int:
+        """How many messages it takes at once (concurrency × batch): the bound on messages in flight."""
+        ...
+
+    @property
+    def confirms(self) -> Confirms: ...
+    @property
+    def on_indeterminate(self) -> Indeterminate: ...
+
+    async def send(self, batch: Sequence[Email]) -> list[SendResult]: ...
+    async def close(self) -> None: ...
+
+
+class SmsProvider(Protocol):
+    """As `EmailProvider`, for SMS."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def confirms(self) -> Confirms: ...
+    @property
+    def on_indeterminate(self) -> Indeterminate: ...
+
+    async def send(self, batch: Sequence[Sms]) -> list[SendResult]: ...
+    async def close(self) -> None: ...
+
+
+class Verdict(StrEnum):
+    """What a report says, before it meets the stored state."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    RELAYED = "relayed"  # left for a system that will not report: settles at once
+    DELAYED = "delayed"  # still trying: kept, changes nothing
+    UNRECOGNISED = "unrecognised"  # a state we do not know: no guess, a dead report
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One statement of a provider about one message.
+
+    `event_key` is unique for the event at that provider: a repeat is stored once. The message is found by
+    `notification` when given, else by (`provider`, `reference`), never by an address. `soft`: a failure that later
+    evidence may overrule (LINK NULL, UNKNOWN). `payload` is kept as is, for explanation.
+    """
+
+    provider: str
+    event_key: str
+    channel: Channel
+    verdict: Verdict
+    raw_state: str
+    notification: NotificationId | None = None
+    reference: str | None = None
+    reason: Reason | None = None
+    soft: bool = False
+    detail: str = ""
+    payload: dict[str, str] = field(default_factory=dict)

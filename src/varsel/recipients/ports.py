@@ -1,0 +1,71 @@
+"""What we need from the registers: how somebody can be reached, and their names (registries 2.7, 3.5, 4.5-5)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PersonContact:
+    """What the contact register knows of a person. Stale addresses are withheld unless they were asked for.
+
+    Mobile numbers are as registered: the caller normalises and drops invalid ones (processing 6.10).
+    """
+
+    reserved: bool
+    email: str | None = None
+    mobile: str | None = None
+    email_stale: bool = False
+    mobile_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisationContact:
+    """Official addresses, in a stable order, as registered. `origin` owns them: the main unit after a fallback."""
+
+    emails: tuple[str, ...]
+    mobiles: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserContact:
+    """An address that a user registered for an organisation."""
+
+    user_id: int
+    email: str | None
+    mobile: str | None
+
+
+Pair = tuple[str, int]
+"""(organisation number, user id)"""
+
+
+class ContactDirectory(Protocol):
+    """All methods take any number of identifiers, in any order, with repeats; empty in, empty out.
+
+    Each raises `RegistryUnavailable` when it cannot answer for all of them: there is no partial answer.
+    """
+
+    async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
+        """By national identity number. Unknown persons are absent."""
+        ...
+
+    async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
+        """By organisation number. Unknown organisations are absent; known ones without addresses have empty lists."""
+        ...
+
+    async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
+        """User-registered addresses that apply to the bare resource id, by organisation number."""
+        ...
+
+    async def permitted(
+        self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
+    ) -> frozenset[Pair]:
+        """The pairs whose user may perform `action` on the resource on behalf of the organisation (registries 4.6)."""
+        ...
+
+    async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
+        """Names by national identity or organisation number. Unknown ones are absent; known without a name is ''."""
+        ...

@@ -1,0 +1,160 @@
+"""All settings: one frozen object, from `VARSEL_<SECTION>__<NAME>` variables and an optional TOML file.
+
+The defaults suit a laptop. `VARSEL_CONFIG` names the TOML file; variables win over it. `docs/operations.md` lists them
+all; a test compares the list with this file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+_PREFIX: Final = "VARSEL_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ServerSettings(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=5090, ge=0, le=65535)
+    base_url: str = "http://localhost:5090"  # {base} of links and Location headers
+    max_body_bytes: int = 30_000_000
+    header_timeout: timedelta = timedelta(seconds=10)
+    body_chunk_timeout: timedelta = timedelta(seconds=30)
+    max_waiting_body_bytes: int = 256_000_000  # of all requests together; then 503
+
+
+class DatabaseSettings(_Section):
+    api_connections: int = Field(default=8, ge=2)
+    worker_connections: int = Field(default=4, ge=2)
+
+
+class IssuerSettings(_Section):
+    """One OpenID Connect issuer whose bearer tokens are accepted."""
+
+    discovery_url: str
+
+
+class AuthSettings(_Section):
+    issuers: tuple[IssuerSettings, ...] = ()
+    platform_keys: dict[str, str] = {}  # issuer of platform access tokens → URL of its key set (JWKS)
+    development_issuer: bool = False  # also accept the local issuer of the home
+    jwks_max_age: timedelta = timedelta(minutes=5)
+
+
+class SenderSettings(_Section):
+    default_email: str = "noreply@altinn.cloud"
+    default_sms: str = "Altinn"
+
+
+class ProcessingSettings(_Section):
+    due_grace: timedelta = timedelta()
+    cancel_limit: timedelta = timedelta(minutes=5)
+    sms_window_start_hour: int = Field(default=9, ge=0, le=23)
+    sms_window_end_hour: int = Field(default=17, ge=1, le=24)
+    sms_window_always_open: bool = False
+    lifetime: timedelta = timedelta(hours=48)  # of a notification, from the requested send time
+    expiry_grace: timedelta = timedelta(seconds=300)
+    condition_timeout: timedelta = timedelta(seconds=30)
+    condition_retry: timedelta = timedelta(seconds=60)
+    lookup_user_addresses_at_order: bool = True
+    max_recipients_per_turn: int = 10_000
+
+
+class RegistrySettings(_Section):
+    stale_after_months: int = Field(default=18, ge=0)  # 0: never stale
+    inherit_from_main_unit: bool = True
+    person_name_order: Literal["display", "short"] = "display"
+
+
+class DeliverySettings(_Section):
+    settle_email_after: timedelta = timedelta(hours=6)
+    settle_sms_after: timedelta | None = None  # None: at expiry
+    unknown_wait: timedelta = timedelta(minutes=15)
+    relayed_is_delivered: bool = False
+    correction_period: timedelta = timedelta(days=14)
+    lease: timedelta = timedelta(seconds=30)
+    grace: timedelta = timedelta(seconds=8)  # to finish what has been handed over, at SIGTERM
+    max_attempts: int = 60
+
+
+class BounceSettings(_Section):
+    """The SMTP listener for delivery status notifications."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)  # None: no listener
+    domain: str = "bounce.varsel.example"
+    keys: tuple[SecretStr, ...] = ()  # VERP keys, newest first; empty: no VERP and no DSN intake
+
+
+class SmtpProviderSettings(_Section):
+    type: Literal["smtp"] = "smtp"
+    name: str
+    host: str
+    port: int
+    tls: Literal["none", "starttls", "implicit"] = "starttls"
+    trusted_network: bool = False  # allows tls = "none" beyond loopback
+    username: str | None = None
+    password: SecretStr | None = None
+    connections: int = Field(default=10, ge=1, le=100)
+    success_dsn: bool = True
+    on_indeterminate: Literal["resend", "hold"] = "resend"
+    verify_certificate: bool = True
+
+
+class LinkProviderSettings(_Section):
+    type: Literal["link"] = "link"
+    name: str
+    url: str
+    username: str
+    password: SecretStr
+    report_username: str
+    report_password: SecretStr
+    connections: int = Field(default=10, ge=1, le=100)
+    timeout: timedelta = timedelta(seconds=30)
+    on_indeterminate: Literal["resend", "hold"] = "resend"
+
+
+ProviderSettings = Annotated[SmtpProviderSettings | LinkProviderSettings, Field(discriminator="type")]
+
+
+class SandboxSettings(_Section):
+    enabled: bool = False
+
+
+class Settings(_Section):
+    environment: Literal["development", "production"] = "development"
+    database_url: SecretStr | None = None  # None: the embedded server of the home
+    home: Path | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    auth: AuthSettings = AuthSettings()
+    senders: SenderSettings = SenderSettings()
+    processing: ProcessingSettings = ProcessingSettings()
+    registry: RegistrySettings = RegistrySettings()
+    delivery: DeliverySettings = DeliverySettings()
+    bounces: BounceSettings = BounceSettings()
+    providers: tuple[ProviderSettings, ...] = ()
+    sandbox: SandboxSettings = SandboxSettings()
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises `pydantic.ValidationError` naming each wrong one, `OSError` for an unreadable file."""
+    values: dict[str, Any] = {}
+    if path := environ.get(f"{_PREFIX}CONFIG"):
+        values = tomllib.loads(Path(path).read_text())
+    for key, value in environ.items():
+        if key.startswith(_PREFIX) and key != f"{_PREFIX}CONFIG":
+            section, _, name = key[len(_PREFIX) :].lower().partition("__")
+            if name:
+                values.setdefault(section, {})[name] = value
+            elif section in Settings.model_fields:
+                values[section] = value
+    return Settings.model_validate(values)
