@@ -17,7 +17,7 @@ _EMAIL: Final = re.compile(
 
 
 def valid_email(value: str | None) -> bool:
-    """Whether the contract takes it (http-api 7.1). Surrounding blanks are ignored here, and kept where it is stored."""
+    """Whether the contract takes it (http-api 7.1). Surrounding blanks count only for who stores it."""
     return value is not None and _EMAIL.fullmatch(value.strip()) is not None
 
 
