@@ -1,0 +1,169 @@
+"""What tests share: a PostgreSQL server for each test process, a migrated database for each test, and an event loop.
+
+`async def` tests and fixtures run on the loop of the test's `runner`, so that they share connections and tasks.
+"""
+
+import asyncio
+import inspect
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from varsel.clock import ManualClock
+from varsel.db import Database
+from varsel.embedded import Embedded
+from varsel.migrate import migrate
+
+_TEMPLATE = "varsel_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of one test. Left-over tasks are cancelled at its end."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    runner: asyncio.Runner = pyfuncitem._request.getfixturevalue("runner")
+    runner.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Let an `async def` fixture of one test be awaited on the loop of that test."""
+    function = fixturedef.func
+    if inspect.iscoroutinefunction(function):
+        adapted = _awaited(function, request.getfixturevalue("runner"))
+    elif inspect.isasyncgenfunction(function):
+        adapted = _generated(function, request.getfixturevalue("runner"))
+    else:
+        return (yield)
+    fixturedef.func = adapted  # type: ignore[misc]  # declared final, but pytest has no other door
+    try:
+        return (yield)
+    finally:
+        fixturedef.func = function  # type: ignore[misc]
+
+
+def _awaited(function: Callable[..., Awaitable[object]], runner: asyncio.Runner) -> Callable[..., object]:
+    def fixture(**arguments: object) -> object:
+        async def awaited() -> object:
+            return await function(**arguments)
+
+        return runner.run(awaited())
+
+    return fixture
+
+
+def _generated(
+    function: Callable[..., AsyncIterator[object]], runner: asyncio.Runner
+) -> Callable[..., Iterator[object]]:
+    def fixture(**arguments: object) -> Iterator[object]:
+        generator = function(**arguments)
+
+        async def step() -> object:
+            return await anext(generator, None)
+
+        yield runner.run(step())
+        runner.run(step())
+
+    return fixture
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(datetime(2026, 11, 23, 10, tzinfo=UTC))
+
+
+def _temporary_home() -> Path:
+    """A home that the server's own user can reach; pytest's folders are closed to everybody but us."""
+    folder = Path(tempfile.mkdtemp(prefix="varsel-test-", dir="/tmp"))  # short enough for a socket
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home of one test."""
+    folder = _temporary_home()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def durable_server(home: Path) -> Iterator[Embedded]:
+    """A server of one test's own, as safe as in production: for tests that kill it. Empty; stopped afterwards."""
+    with Embedded(home, settings={"shared_buffers": "32MB"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """The server of this test process: quick, not safe. Holds a migrated template."""
+    folder = _temporary_home()
+    with Embedded(folder, durable=False, settings={"shared_buffers": "64MB"}) as server:
+        _administer(server.dsn, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+        asyncio.run(_migrate(make_conninfo(server.dsn, dbname=_TEMPLATE)))
+        yield server.dsn
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def dsn(server_dsn: str) -> Iterator[str]:
+    """A fresh, migrated database of one test."""
+    name = f"test_{next(_numbers)}"
+    created = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+    _administer(server_dsn, created.format(sql.Identifier(name), sql.Identifier(_TEMPLATE)))
+    yield make_conninfo(server_dsn, dbname=name)
+    _administer(server_dsn, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: str) -> Iterator[str]:
+    """A database without any table."""
+    name = f"test_{next(_numbers)}"
+    _administer(server_dsn, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield make_conninfo(server_dsn, dbname=name)
+    _administer(server_dsn, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(dsn: str, runner: asyncio.Runner) -> Iterator[Database]:
+    database = Database(dsn, size=8, name="test")
+    runner.run(database.open())
+    yield database
+    runner.run(database.close())
+
+
+async def _migrate(dsn: str) -> None:
+    database = Database(dsn, size=1, name="template")
+    await database.open()
+    try:
+        await migrate(database)
+    finally:
+        await database.close()
+
+
+def _administer(dsn: str, statement: sql.Composed) -> None:
+    with closing(psycopg.connect(dsn, autocommit=True)) as conn:
+        conn.execute(statement)
