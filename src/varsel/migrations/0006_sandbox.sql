@@ -1,4 +1,4 @@
--- What the sandbox's simulators received, so that people and tests can look at it.
+-- What the sandbox's simulators received, so that people and tests can look at it. The newest 10 000 are kept.
 
 CREATE TABLE captured_message (
     id              uuid PRIMARY KEY,
@@ -10,9 +10,9 @@ CREATE TABLE captured_message (
     text            text NOT NULL,
     html            text,
     raw             bytea NOT NULL,
-    parts           smallint NOT NULL DEFAULT 1,
+    parts           smallint NOT NULL,
     alphabet        text,
-    outcome         text NOT NULL DEFAULT '',
-    received_at     timestamptz NOT NULL
+    outcome         text NOT NULL,         -- what the simulator does with it
+    received_at     timestamptz NOT NULL   -- business time
 );
-CREATE INDEX captured_message_recipient ON captured_message (recipient, id);
+CREATE INDEX captured_message_recipient ON captured_message (lower(recipient), id);
