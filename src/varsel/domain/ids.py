@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NewType
 from uuid import UUID
 
@@ -17,6 +17,7 @@ ReportId = NewType("ReportId", UUID)
 
 _VERSION: Final = 0x7 << 76
 _VARIANT: Final = 0b10 << 62
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _lock = threading.Lock()
 _last = 0
 
@@ -36,7 +37,7 @@ def uuid7() -> UUID:
 
 def uuid7_floor(instant: datetime) -> UUID:
     """The smallest id that can be made at `instant`: the bound between monthly partitions."""
-    return UUID(int=int(instant.timestamp() * 1000) << 80)
+    return UUID(int=(instant - _EPOCH) // timedelta(milliseconds=1) << 80)
 
 
 def made_at(id_: UUID) -> datetime:
