@@ -16,15 +16,27 @@ log = Log(__name__)
 _LOCK: Final = 8_310_001
 _MONTHS_AHEAD: Final = 3
 
-# table → storage options of its leaves (PostgreSQL refuses them on the parent), and a unique key of the leaf
 _QUEUE: Final = "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0"
-_PARTITIONED: Final[dict[str, tuple[str, str | None]]] = {
-    "orders": (_QUEUE, None),
-    "order_content": ("autovacuum_vacuum_scale_factor = 0.1", None),
-    "notification": (_QUEUE, None),
-    "attempt": ("autovacuum_vacuum_scale_factor = 0.1", None),
-    "delivery_report": (_QUEUE, "provider, event_key"),
-}
+_STORE: Final = "autovacuum_vacuum_scale_factor = 0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """A table that is partitioned by `key`. PostgreSQL refuses the rest on the parent, so each leaf gets it."""
+
+    table: str
+    key: str
+    options: str
+    unique: str | None = None
+
+
+_PARTITIONED: Final = (
+    _Parent("orders", "id", _QUEUE),
+    _Parent("order_content", "order_id", _STORE),
+    _Parent("notification", "id", _QUEUE),
+    _Parent("attempt", "notification_id", _STORE),
+    _Parent("delivery_report", "id", _QUEUE, unique="provider, event_key"),
+)
 
 _TRIED = "SELECT to_regclass('schema_migration') IS NOT NULL"
 _LEDGER = """
@@ -105,20 +117,36 @@ async def make_partitions(conn: Conn, today: datetime) -> None:
     `today` is machine time: partitions follow the ids, and ids come from the host's clock.
     """
     await execute(conn, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+    await execute(conn, "SET LOCAL lock_timeout = '10s'", {})
     months = [_month(today, ahead) for ahead in range(-1, _MONTHS_AHEAD + 2)]
-    for table, (options, unique) in _PARTITIONED.items():
-        await _make_leaf(conn, table, leaf=f"{table}_default", bounds="DEFAULT", options=options, unique=unique)
+    for parent in _PARTITIONED:
+        if await _lacks(conn, default := f"{parent.table}_default"):
+            await _create_leaf(conn, parent, default)
+            await execute(conn, f"ALTER TABLE {parent.table} ATTACH PARTITION {default} DEFAULT", {})
         for start, end in itertools.pairwise(months):
-            bounds = f"FOR VALUES FROM ('{uuid7_floor(start)}') TO ('{uuid7_floor(end)}')"
-            await _make_leaf(conn, table, leaf=f"{table}_{start:%Y_%m}", bounds=bounds, options=options, unique=unique)
+            if await _lacks(conn, leaf := f"{parent.table}_{start:%Y_%m}"):
+                await _create_leaf(conn, parent, leaf)
+                await _attach_month(conn, parent, leaf, f"'{uuid7_floor(start)}'", f"'{uuid7_floor(end)}'")
 
 
-async def _make_leaf(conn: Conn, table: str, *, leaf: str, bounds: str, options: str, unique: str | None) -> None:
-    if await fetch_value(conn, "SELECT to_regclass(%(leaf)s) IS NOT NULL", {"leaf": leaf}):
-        return
-    await execute(conn, f"CREATE TABLE {leaf} PARTITION OF {table} {bounds} WITH ({options})", {})
-    if unique:
-        await execute(conn, f"CREATE UNIQUE INDEX {leaf}_event ON {leaf} ({unique})", {})
+async def _lacks(conn: Conn, leaf: str) -> bool:
+    return bool(await fetch_value(conn, "SELECT to_regclass(%(leaf)s) IS NULL", {"leaf": leaf}))
+
+
+async def _create_leaf(conn: Conn, parent: _Parent, leaf: str) -> None:
+    like = f"LIKE {parent.table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
+    await execute(conn, f"CREATE TABLE {leaf} ({like}) WITH ({parent.options})", {})
+    if parent.unique:
+        await execute(conn, f"CREATE UNIQUE INDEX {leaf}_event ON {leaf} ({parent.unique})", {})
+
+
+async def _attach_month(conn: Conn, parent: _Parent, leaf: str, low: str, high: str) -> None:
+    """Attach a month's leaf. Rows that came while it was missing lie in the default leaf, and would refuse it."""
+    default = f"{parent.table}_default"
+    await execute(conn, f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE", {})
+    late = f"DELETE FROM {default} WHERE {parent.key} >= {low} AND {parent.key} < {high} RETURNING *"  # noqa: S608 - ours
+    await execute(conn, f"WITH late AS ({late}) INSERT INTO {leaf} SELECT * FROM late", {})  # noqa: S608 - names are ours
+    await execute(conn, f"ALTER TABLE {parent.table} ATTACH PARTITION {leaf} FOR VALUES FROM ({low}) TO ({high})", {})
 
 
 def _month(day: datetime, ahead: int) -> datetime:
