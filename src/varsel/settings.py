@@ -33,6 +33,7 @@ class ServerSettings(_Section):
 class DatabaseSettings(_Section):
     api_connections: int = Field(default=8, ge=2)
     worker_connections: int = Field(default=4, ge=2)
+    server_binaries: Path | None = None  # bin folder of the embedded server; None: those of the wheel
 
 
 class IssuerSettings(_Section):
