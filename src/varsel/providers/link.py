@@ -1,0 +1,283 @@
+"""SMS through LINK's XML gateway (channels 3.3): documents of at most 100 messages, answers matched by `ID`.
+
+The documents hold the account's password: they are never logged, and no text of an answer is repeated but an `INFO`'s
+first words.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+import aiohttp
+
+from varsel.clock import Clock
+from varsel.delivery.ports import (
+    Accepted,
+    Blame,
+    Confirms,
+    Deferred,
+    Indeterminate,
+    Refused,
+    SendResult,
+    Sms,
+    Unknown,
+)
+from varsel.domain.address import e164
+from varsel.domain.notification import Reason
+from varsel.domain.sms_text import Alphabet, alphabet_of, clean, fits_link, link_parts
+from varsel.providers.link_xml import Document, Malformed, read_document
+from varsel.settings import LinkProviderSettings
+
+MAX_BATCH: Final = 100  # messages in one document
+MAX_TTL: Final = 2_880  # minutes
+_MAX_ANSWER_BYTES: Final = 256 * 1024
+_CONNECT_TIMEOUT: Final = timedelta(seconds=5)
+_HEADERS: Final = {"Content-Type": "text/xml; charset=iso-8859-1", "Accept-Encoding": "identity"}
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML forbids them; never in a sender
+_NUMERIC_SENDER: Final = re.compile(r"\+?[0-9]{3,15}")
+_FIRST_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")
+# Answers that concern the account, the address or the moment. Any other 4xx can be one message's fault.
+_ABOUT_US: Final = frozenset({401, 403, 404, 405, 407, 408, 410, 421, 425, 426, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    xml: str  # all elements of its MSG but the ID
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    retry_after: str | None
+    content_type: str | None
+    body: bytes
+
+
+class LinkProvider:
+    """One account at the gateway. At most `connections` documents are on their way at once."""
+
+    confirms = Confirms.ARRIVAL
+    max_batch = MAX_BATCH  # more are taken too, in several documents
+
+    def __init__(self, settings: LinkProviderSettings, clock: Clock) -> None:
+        """Raises `ValueError` for a URL that would carry the password in the clear beyond this machine."""
+        _require_safe(settings.url, settings.name)
+        self.name = settings.name
+        self.step = settings.connections * MAX_BATCH
+        self.on_indeterminate = Indeterminate(settings.on_indeterminate)
+        self._settings = settings
+        self._clock = clock
+        self._slots = asyncio.Semaphore(settings.connections)
+        self._session: aiohttp.ClientSession | None = None
+        self._head = (
+            '<?xml version="1.0" encoding="ISO-8859-1"?><SESSION>'
+            f"<CLIENT>{escape(settings.username)}</CLIENT>"
+            f"<PW>{escape(settings.password.get_secret_value())}</PW><MSGLST>"
+        )
+
+    async def send(self, batch: Sequence[Sms]) -> list[SendResult]:
+        now = self._clock.now()
+        results: list[SendResult | None] = []
+        places: list[int] = []
+        messages: list[_Message] = []
+        for place, sms in enumerate(batch):
+            prepared = _prepare(sms, now)
+            if isinstance(prepared, Refused):
+                results.append(prepared)
+            else:
+                results.append(None)
+                places.append(place)
+                messages.append(prepared)
+        for place, result in zip(places, await self._deliver_all(messages, MAX_BATCH), strict=True):
+            results[place] = result
+        return [result for result in results if result is not None]
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _deliver_all(self, messages: Sequence[_Message], size: int) -> list[SendResult]:
+        """One result per message, sent in documents of `size`."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._deliver(messages[start : start + size]))
+                for start in range(0, len(messages), size)
+            ]
+        return [result for task in tasks for result in task.result()]
+
+    async def _deliver(self, messages: Sequence[_Message]) -> list[SendResult]:
+        async with self._slots:
+            answer = await self._exchange(self._document(messages))
+        if not isinstance(answer, _Answer):
+            return [answer] * len(messages)
+        if 200 <= answer.status < 300:
+            return _read_answer(answer, messages)
+        if 400 <= answer.status < 500 and answer.status not in _ABOUT_US:
+            return await self._find_the_refused(messages, answer.status)
+        return [_fault(answer)] * len(messages)
+
+    async def _find_the_refused(self, messages: Sequence[_Message], status: int) -> list[SendResult]:
+        """One message must not cost its neighbours their place: they go one by one (design 8)."""
+        refused = Refused(Reason.UNSPECIFIED, f"the gateway answered {status}")
+        if len(messages) == 1:
+            return [refused]
+        results = await self._deliver_all(messages, 1)
+        if all(result == refused for result in results):  # then it is not about the messages
+            return [Deferred(f"the gateway answers {status} to every message", Blame.PROVIDER)] * len(messages)
+        return results
+
+    def _document(self, messages: Sequence[_Message]) -> bytes:
+        listed = "".join(f"<MSG><ID>{number}</ID>{message.xml}</MSG>" for number, message in enumerate(messages, 1))
+        return f"{self._head}{listed}</MSGLST></SESSION>".encode("iso-8859-1", "xmlcharrefreplace")
+
+    async def _exchange(self, body: bytes) -> _Answer | Deferred | Unknown:
+        try:
+            async with self._open_session().post(
+                self._settings.url, data=body, headers=_HEADERS, allow_redirects=False
+            ) as response:
+                headers = response.headers
+                answered = await _read_bounded(response)
+                return _Answer(response.status, headers.get("Retry-After"), headers.get("Content-Type"), answered)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return Deferred("no connection to the gateway", Blame.PROVIDER)
+        except TimeoutError:
+            return Unknown("the gateway did not answer in time")
+        except (aiohttp.ClientError, OSError):
+            return Unknown("the connection to the gateway was lost")
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            total = self._settings.timeout
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._settings.connections),
+                timeout=aiohttp.ClientTimeout(
+                    total=total.total_seconds(), connect=min(total / 2, _CONNECT_TIMEOUT).total_seconds()
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+
+def _require_safe(url: str, name: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        return
+    raise ValueError(f"provider {name}: the gateway's URL must begin with https:// (http:// only to this machine)")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES:
+            break
+    return bytes(body[:_MAX_ANSWER_BYTES])  # a longer one is cut, and then no XML
+
+
+def _prepare(sms: Sms, now: datetime) -> _Message | Refused:
+    number = e164(sms.to)
+    if number is None:
+        return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
+    text = clean(sms.text)
+    if not fits_link(text):
+        return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+    unicode = alphabet_of(text) is Alphabet.UCS_2
+    content = text.encode("utf-16-be").hex().upper() if unicode else escape(text)
+    return _Message(
+        f"<TEXT>{content}</TEXT><SND>{escape(_sender(sms.sender))}</SND><RCV>{number[1:]}</RCV>"
+        f"{'<OP>9</OP>' if unicode else ''}<TTL>{_minutes_left(sms.expires_at - now)}</TTL><RCPREQ>Y</RCPREQ>",
+        link_parts(text),
+    )
+
+
+def _sender(given: str) -> str:
+    sender = _CONTROLS.sub("", given)
+    return sender.removeprefix("+") if _NUMERIC_SENDER.fullmatch(sender) else sender
+
+
+def _minutes_left(left: timedelta) -> int:
+    """Rounded up, for 0 means the gateway's own time."""
+    return min(max(-(-left // timedelta(minutes=1)), 1), MAX_TTL)
+
+
+def _fault(answer: _Answer) -> Deferred | Unknown:
+    """What an answer other than 2xx says about every message of its document."""
+    detail = f"the gateway answered {answer.status}"
+    match answer.status:
+        case 502 | 504:
+            return Unknown(detail)  # of a proxy: the gateway behind it may have taken them
+        case 429 | 503:
+            return Deferred(detail, Blame.PROVIDER, retry_after(answer.retry_after, datetime.now(UTC)))
+        case status if status >= 500:
+            return Deferred(detail)
+        case _:
+            return Deferred(detail, Blame.PROVIDER)
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """`Retry-After` in seconds or as an HTTP date, from one second to one hour (channels 1.7). `now`: machine time."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        seconds = timedelta(seconds=min(int(value[:9]), 3600))
+    else:
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    return min(max(seconds, timedelta(seconds=1)), timedelta(hours=1))
+
+
+def _read_answer(answer: _Answer, messages: Sequence[_Message]) -> list[SendResult]:
+    try:
+        document = read_document(answer.body, answer.content_type)
+    except Malformed:
+        return [Unknown("the gateway's answer is not XML")] * len(messages)
+    login = document.fields.get("LOGON", "").upper()
+    if login == "FAIL":
+        return [Deferred("the gateway refused the login", Blame.PROVIDER)] * len(messages)
+    if login != "OK":
+        return [Unknown("the gateway's answer says nothing of the login")] * len(messages)
+    return _results(document, messages)
+
+
+def _results(document: Document, messages: Sequence[_Message]) -> list[SendResult]:
+    answers = {answer.get("ID", ""): answer for answer in document.messages}
+    return [_result(answers.get(str(number)), message) for number, message in enumerate(messages, 1)]
+
+
+def _result(answer: dict[str, str] | None, message: _Message) -> SendResult:
+    status = (answer or {}).get("STATUS", "").upper()
+    if answer is None or not status:
+        return Unknown("the gateway's answer leaves the message out")
+    if status == "OK":
+        reference = answer.get("REF") or None
+        return Accepted(reference, "" if reference else "without a reference: no report can follow", message.segments)
+    info = answer.get("INFO", "")
+    words = _FIRST_WORDS.match(info)  # what follows them may be a number or a text
+    detail = f"the gateway refused it: {words[0].strip()}" if words else "the gateway refused it"
+    if info.lower().startswith("invalid rcv"):
+        return Refused(Reason.INVALID_RECIPIENT, detail)
+    if info.lower().startswith("invalid snd"):
+        return Refused(Reason.REJECTED, detail)
+    return Refused(Reason.UNSPECIFIED, detail)
