@@ -117,6 +117,7 @@ class LinkProviderSettings(_Section):
     password: SecretStr
     report_username: str
     report_password: SecretStr
+    previous_report_password: SecretStr | None = None  # still accepted while the gateway changes to the new one
     connections: int = Field(default=10, ge=1, le=100)
     timeout: timedelta = timedelta(seconds=30)
     on_indeterminate: Literal["resend", "hold"] = "resend"
