@@ -1,7 +1,7 @@
 """The database: connections, transactions, typed rows and LISTEN. Only this and `store.py` files know the driver."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, LiteralString, NewType, TypeVar
 
@@ -55,6 +55,18 @@ async def execute(conn: ReadConn, sql: LiteralString, params: Params) -> int:
         return cur.rowcount
 
 
+async def copy_rows(conn: Conn, sql: LiteralString, rows: Iterable[Sequence[object]]) -> int:
+    """Stream `rows` into a `COPY … FROM STDIN` in text form; returns how many there were.
+
+    An error that `rows` raises undoes the statement and is passed on.
+    """
+    async with conn.cursor() as cur:
+        async with cur.copy(sql) as copy:
+            for row in rows:
+                await copy.write_row(row)
+        return cur.rowcount
+
+
 class Database:
     """A pool of connections to one PostgreSQL. All of them speak UTC and plan every array for what it holds."""
 
@@ -93,7 +105,10 @@ class Database:
     async def autocommit(self) -> AsyncIterator[Conn]:
         """A connection on which each statement is its own transaction: for one single write."""
         async with self._connection() as conn:
+            conn.unreplicated = False
             yield Conn(ReadConn(conn))
+            if conn.unreplicated:
+                raise Unavailable("the standby database")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Conn]:
@@ -104,9 +119,9 @@ class Database:
             try:
                 yield Conn(ReadConn(conn))
             except BaseException:
-                await asyncio.shield(_roll_back(conn))
+                await _to_the_end(_roll_back(conn))
                 raise
-            await asyncio.shield(conn.execute("COMMIT"))
+            await _to_the_end(conn.execute("COMMIT"))
             if conn.unreplicated:
                 raise Unavailable("the standby database")
 
@@ -155,6 +170,16 @@ async def _configure(conn: AsyncConnection[Any]) -> None:
             conn.unreplicated = True
 
     conn.add_notice_handler(keep)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
+    """Await `work` even when the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _roll_back(conn: AsyncConnection[Any]) -> None:

@@ -101,8 +101,13 @@ class EmailProvider(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def max_batch(self) -> int:
+        """How many messages one `send` may get. Several `send`s run at once, up to `step` messages together."""
+        ...
+
+    @property
     def step(self) -> int:
-        """How many messages it takes at once (concurrency × batch): the bound on messages in flight."""
+        """How many messages it takes at once (concurrency × max_batch): the bound on messages in flight."""
         ...
 
     @property
@@ -119,6 +124,8 @@ class SmsProvider(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def max_batch(self) -> int: ...
     @property
     def step(self) -> int: ...
     @property

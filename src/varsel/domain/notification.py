@@ -25,8 +25,9 @@ class State(StrEnum):
 
 
 NEXT: Final[dict[State, frozenset[State]]] = {
-    State.NEW: frozenset({State.CLAIMED, State.FAILED, State.EXPIRED}),
-    State.CLAIMED: frozenset({State.NEW, State.SENDING, State.FAILED, State.EXPIRED}),
+    # accepted, delivered: evidence about an earlier try whose outcome had been unknown
+    State.NEW: frozenset({State.CLAIMED, State.ACCEPTED, State.DELIVERED, State.FAILED, State.EXPIRED}),
+    State.CLAIMED: frozenset({State.NEW, State.SENDING, State.DELIVERED, State.FAILED, State.EXPIRED}),
     # delivered: a report can overtake the commit that says we sent it; expired: its worker died after expiry
     State.SENDING: frozenset({State.NEW, State.ACCEPTED, State.UNKNOWN, State.DELIVERED, State.FAILED, State.EXPIRED}),
     State.UNKNOWN: frozenset({State.NEW, State.ACCEPTED, State.DELIVERED, State.FAILED, State.EXPIRED}),

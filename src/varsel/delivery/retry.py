@@ -1,0 +1,26 @@
+"""Pure: how long a message waits before its next try (design 8, "Waiting"; channels 6.1)."""
+
+import random
+from datetime import timedelta
+from typing import Final
+
+from varsel.domain.notification import Channel
+from varsel.domain.order import Lane
+
+_EMAIL: Final = tuple(timedelta(seconds=s) for s in (30, 120, 300, 900, 1800, 3600))
+_SMS: Final = tuple(timedelta(minutes=m) for m in (5, 10, 15, 30, 60))
+_INSTANT: Final = tuple(timedelta(seconds=s) for s in (2, 5, 10, 30))
+_REPORT: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120))
+_JITTER: Final = 0.2
+
+
+def send_delay(channel: Channel, lane: Lane, attempt: int) -> timedelta:
+    """After the `attempt`-th try that was charged to the message, from 1; ± 20 %. The last one repeats."""
+    ladder = _INSTANT if lane is Lane.INSTANT else _EMAIL if channel is Channel.EMAIL else _SMS
+    delay = ladder[min(attempt, len(ladder)) - 1]
+    return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+
+
+def report_delay(tries: int) -> timedelta | None:
+    """Before a report that matched nothing is tried again, after `tries` tries from 1; None: seven are enough."""
+    return _REPORT[tries - 1] if tries <= len(_REPORT) else None

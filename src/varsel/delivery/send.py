@@ -1,0 +1,407 @@
+"""Stage 3: a notification leaves: claim → hand over → send → record (design 8 "Claim, then hand over", proven 5)."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Generic, Protocol, TypeVar, assert_never
+
+from varsel.clock import Clock
+from varsel.db import Database
+from varsel.delivery import store
+from varsel.delivery.ports import (
+    Accepted,
+    Blame,
+    Confirms,
+    Deferred,
+    Email,
+    Indeterminate,
+    Refused,
+    SendResult,
+    Sms,
+    Unknown,
+)
+from varsel.delivery.retry import send_delay
+from varsel.delivery.store import Claimed, Recorded, Templates
+from varsel.domain.errors import Unavailable
+from varsel.domain.ids import ClaimId, WorkerId, uuid7
+from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.order import Lane
+from varsel.domain.schedule import SendWindow
+from varsel.log import Log
+from varsel.wakeup import Waker, Work
+
+log = Log(__name__)
+
+Message = TypeVar("Message", Email, Sms)
+
+_CLAIM_LIMIT: Final = 500
+_FLUSH_ROWS: Final = 250
+_FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
+_MAX_PAUSE: Final = timedelta(seconds=60)
+
+
+class Provider(Protocol[Message]):
+    """An `EmailProvider` or an `SmsProvider`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def max_batch(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def confirms(self) -> Confirms: ...
+    @property
+    def on_indeterminate(self) -> Indeterminate: ...
+    async def send(self, batch: Sequence[Message]) -> list[SendResult]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of this stage. `settle_after` None: at expiry."""
+
+    settle_after: timedelta | None
+    unknown_wait: timedelta
+    max_attempts: int
+    window: SendWindow
+
+
+@dataclass(frozen=True, slots=True)
+class _Held(Generic[Message]):
+    """A claimed notification, its place in the claim (from 1), and its message; None: there is nothing to send."""
+
+    row: Claimed
+    claim: ClaimId
+    place: int
+    message: Message | None
+
+
+class Sending(Generic[Message]):
+    """Sends one channel's notifications through one provider, for one worker."""
+
+    def __init__(
+        self,
+        db: Database,
+        provider: Provider[Message],
+        channel: Channel,
+        render: Callable[[Claimed, Templates], Message | None],
+        clock: Clock,
+        waker: Waker,
+        rules: Rules,
+        worker: WorkerId,
+    ) -> None:
+        self._db = db
+        self._provider = provider
+        self._channel = channel
+        self._render = render
+        self._clock = clock
+        self._waker = waker
+        self._rules = rules
+        self._worker = worker
+        self._after = dict.fromkeys(Lane, 0)
+        self._slots = asyncio.Semaphore(provider.step // provider.max_batch)
+        self._claims: set[asyncio.Task[None]] = set()
+        self._backlog = 0  # claimed and not yet with the provider
+        self._under_way = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._rest = False  # the provider asked for a pause, or we are stopping: give back what has not been started
+        self._stopping = False
+        self._failing = False
+        self._recorder = _Recorder(db, clock, self._completed)
+
+    @property
+    def name(self) -> str:
+        return f"send {self._channel} by {self._provider.name}"
+
+    @property
+    def idle(self) -> bool:
+        return not self._claims and not self._recorder.busy
+
+    async def send_due(self) -> int:
+        """Claim what the provider can take and begin to send it. Returns how many were claimed; 0: nothing is due.
+
+        Waits while enough is claimed already. Raises `Unavailable` when the database fails.
+        """
+        await self._room.wait()
+        if self._stopping:
+            return 0
+        async with self._db.reading() as conn:
+            if await store.is_paused(conn, self._provider.name):
+                return 0
+        self._rest = False
+        for lane in Lane:
+            claim_id = ClaimId(uuid7())
+            if rows := await self._claim(claim_id, lane):
+                held = await self._hold(claim_id, rows)
+                self._backlog += len(held)
+                self._make_room()
+                task = asyncio.create_task(self._send_claim(claim_id, held))
+                self._claims.add(task)
+                task.add_done_callback(self._claims.discard)
+                return len(rows)
+        return 0
+
+    async def stop(self, grace: timedelta) -> None:
+        """Give back what has not been started, and finish what has, within the grace. The rest is left claimed."""
+        self._stopping = self._rest = True
+        self._room.set()
+        if self._claims:
+            _, late = await asyncio.wait(self._claims, timeout=grace.total_seconds())
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._recorder.close()
+
+    async def _claim(self, claim_id: ClaimId, lane: Lane) -> list[Claimed]:
+        for after in {self._after[lane]: None, 0: None}:
+            async with self._db.autocommit() as conn:
+                rows = await store.claim(
+                    conn,
+                    claim_id=claim_id,
+                    worker=self._worker,
+                    provider=self._provider.name,
+                    channel=self._channel,
+                    lane=lane,
+                    after=after,
+                    limit=_CLAIM_LIMIT,
+                    now=self._clock.now(),
+                )
+            self._after[lane] = max((row.creator for row in rows), default=0)
+            if rows:
+                return rows
+        return []
+
+    async def _hold(self, claim_id: ClaimId, rows: Sequence[Claimed]) -> list[_Held[Message]]:
+        async with self._db.reading() as conn:
+            found = await store.templates(conn, sorted({row.order for row in rows}))
+        templates = {t.order: t for t in found}
+        return [
+            _Held(row, claim_id, place, self._render(row, templates[row.order]))
+            for place, row in enumerate(rows, start=1)
+        ]
+
+    async def _send_claim(self, claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
+        """Start the messages in order of the claim, never one that the committed mark does not cover."""
+        marked = 0
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            for batch in _batches(held, self._provider.max_batch):
+                await self._slots.acquire()
+                ready = self._startable(batch)
+                if ready and (last := ready[-1].place) > marked:
+                    marked = min(last + self._provider.step, len(held))
+                    await self._declare(claim_id, marked)
+                self._backlog -= len(batch)
+                self._make_room()
+                self._under_way += len(ready)
+                tasks.append(asyncio.create_task(self._send_batch(ready)))
+            await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise  # the claim stays: what is up to its mark is unknown, the rest goes back
+        self._recorder.end(claim_id)
+
+    async def _declare(self, claim_id: ClaimId, upto: int) -> None:
+        while True:
+            try:
+                async with self._db.autocommit() as conn:
+                    return await store.hand_over(conn, claim_id, upto)
+            except Unavailable:
+                await asyncio.sleep(0.2)  # nothing may leave before the mark is stored
+
+    def _startable(self, batch: Sequence[_Held[Message]]) -> list[_Held[Message]]:
+        """Those that may leave now. The others are recorded: given back, or with the fate that they have."""
+        now = self._clock.now()
+        ready = []
+        for held in batch:
+            if result := self._without_sending(held, now):
+                self._recorder.add(result)
+            else:
+                ready.append(held)
+        return ready
+
+    def _without_sending(self, held: _Held[Message], now: datetime) -> Recorded | None:
+        back = Recorded(held.row.id, held.claim, self._provider.name, held.row.attempt, State.NEW, uncharged=1)
+        if held.row.expires_at <= now:
+            return replace(back, state=State.EXPIRED)
+        if self._rest:
+            return back
+        if held.row.daytime and not self._rules.window.is_open(now):
+            return replace(back, wake_at=self._rules.window.next_opening(now))
+        if held.message is None:
+            return replace(
+                back, state=State.FAILED, reason=Reason.UNSPECIFIED, outcome="refused", detail="empty text", uncharged=0
+            )
+        return None
+
+    async def _send_batch(self, batch: Sequence[_Held[Message]]) -> None:
+        try:
+            messages = [held.message for held in batch if held.message is not None]
+            results = await self._provider.send(messages) if messages else []
+        except Exception as error:  # noqa: BLE001 - a bug of the adapter: the message may have left
+            log.error("provider raised", exc=error, provider=self._provider.name)
+            results = [Unknown("the adapter failed")] * len(batch)
+        except asyncio.CancelledError:
+            return  # stays claimed up to the mark: unknown to whoever sweeps
+        finally:
+            self._under_way -= len(batch)
+            self._slots.release()
+        now = self._clock.now()
+        for held, result in zip(batch, results, strict=True):
+            self._recorder.add(self._recorded(held, result, now))
+        await self._mind_provider(results)
+        if not self._under_way and not self._backlog:
+            self._recorder.flush()
+
+    async def _mind_provider(self, results: Sequence[SendResult]) -> None:
+        """Let the provider rest when it asked for it, or could not be reached; forget its failures when it is back."""
+        blamed = [r for r in results if isinstance(r, Deferred) and r.blame is Blame.PROVIDER]
+        try:
+            if blamed and not self._rest:
+                self._rest = self._failing = True
+                wanted = max((r.retry_after for r in blamed if r.retry_after), default=None)
+                async with self._db.autocommit() as conn:
+                    failures = await store.pause_provider(
+                        conn, self._provider.name, self._channel, wanted or timedelta(seconds=1), blamed[0].detail
+                    )
+                    if not wanted:
+                        pause = min(timedelta(seconds=2 ** min(failures, 10)), _MAX_PAUSE)
+                        await store.pause_provider(conn, self._provider.name, self._channel, pause, blamed[0].detail)
+                log.warning("provider paused", provider=self._provider.name, failures=failures, why=blamed[0].detail)
+            elif self._failing and any(isinstance(r, Accepted) for r in results):
+                self._failing = False
+                async with self._db.autocommit() as conn:
+                    await store.provider_recovered(conn, self._provider.name)
+        except Unavailable:
+            log.warning("provider state not stored", provider=self._provider.name)
+
+    def _recorded(self, held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
+        row = held.row
+        base = Recorded(row.id, held.claim, self._provider.name, row.attempt, State.NEW, detail=result.detail)
+        match result:
+            case Accepted():
+                return self._accepted(base, row, result, now)
+            case Refused():
+                return replace(base, state=State.FAILED, outcome="refused", reason=result.reason)
+            case Deferred(blame=Blame.PROVIDER):
+                return replace(base, outcome="deferred", uncharged=1)
+            case Deferred() if row.attempt >= self._rules.max_attempts:
+                return replace(base, state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
+            case Deferred():
+                delay = result.retry_after or send_delay(self._channel, row.lane, row.attempt)
+                return replace(base, outcome="deferred", wake_at=now + delay)
+            case Unknown():
+                resend = self._provider.on_indeterminate is Indeterminate.RESEND
+                wake_at = now + self._rules.unknown_wait if resend else None
+                return replace(base, state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
+            case _:
+                assert_never(result)
+
+    def _accepted(self, base: Recorded, row: Claimed, result: Accepted, now: datetime) -> Recorded:
+        """What nobody will confirm settles after a while: it counts as a fate, and is never called delivered."""
+        retried = row.attempt > 1
+        accepted = replace(
+            base,
+            state=State.ACCEPTED,
+            outcome="accepted" if retried else None,
+            reference=result.reference,
+            segments=result.segments,
+        )
+        unmatched = self._channel is Channel.SMS and result.reference is None
+        if self._provider.confirms is Confirms.ARRIVAL and not unmatched:
+            return accepted
+        wait = self._rules.settle_after
+        settles = row.expires_at if wait is None else now + wait
+        return replace(accepted, settled=settles <= now, wake_at=settles if settles > now else None)
+
+    def _make_room(self) -> None:
+        if self._backlog < self._provider.step:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def _completed(self) -> None:
+        self._waker.wake(Work.FEED)
+
+
+class _Recorder:
+    """Writes results in batches: 250 rows, 50 ms, or at once when nothing more is under way."""
+
+    def __init__(self, db: Database, clock: Clock, on_complete: Callable[[], None]) -> None:
+        self._db = db
+        self._clock = clock
+        self._on_complete = on_complete
+        self._results: list[Recorded] = []
+        self._ended: list[ClaimId] = []
+        self._full = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._task and not self._task.done())
+
+    def add(self, result: Recorded) -> None:
+        self._results.append(result)
+        if len(self._results) >= _FLUSH_ROWS:
+            self._full.set()
+        self._start()
+
+    def end(self, claim: ClaimId) -> None:
+        """The claim is through: its row goes with the results that were added before."""
+        self._ended.append(claim)
+        self.flush()
+
+    def flush(self) -> None:
+        self._full.set()
+        self._start()
+
+    async def close(self) -> None:
+        self.flush()
+        if self._task:
+            await self._task
+
+    def _start(self) -> None:
+        if not self.busy:
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._results or self._ended:
+            if not self._full.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), _FLUSH_AFTER)
+            self._full.clear()
+            results, self._results = self._results, []
+            ended, self._ended = self._ended, []
+            await self._write(results, ended)
+
+    async def _write(self, results: list[Recorded], ended: list[ClaimId]) -> None:
+        """Until it is stored, or is known to be unstorable: an error of one row is kept to that row."""
+        pause = 0.1
+        while True:
+            try:
+                async with self._db.transaction() as conn:
+                    completed = await store.record(conn, results, ended, now=self._clock.now())
+            except Unavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            except Exception as error:  # noqa: BLE001 - kept to the row that is the cause
+                if len(results) <= 1:
+                    log.error("result cannot be stored", exc=error, ids=[r.id for r in results])
+                    return
+                middle = len(results) // 2
+                await self._write(results[:middle], [])
+                await self._write(results[middle:], ended)
+                return
+            else:
+                if completed:
+                    self._on_complete()
+                return
+
+
+def _batches(held: Sequence[_Held[Message]], size: int) -> Iterator[Sequence[_Held[Message]]]:
+    for start in range(0, len(held), size):
+        yield held[start : start + size]

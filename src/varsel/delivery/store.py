@@ -1,0 +1,265 @@
+"""SQL of the delivery stage's sending half: claim, hand over, record. Mechanisms as proven 2, 4 and 5."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
+from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, WorkerId
+from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.order import ContentType, EmailTemplate, Lane, SmsTemplate
+from varsel.fates import store as fates
+
+# The next creators with work in a lane, beginning after one of them: a skip scan over the claim's index.
+CREATORS = """
+WITH RECURSIVE c AS (
+    (SELECT creator_id, 1 AS n FROM notification
+      WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
+        AND creator_id > %(after)s ORDER BY channel, lane, creator_id LIMIT 1)
+    UNION ALL
+    SELECT x.creator_id, c.n + 1 FROM c CROSS JOIN LATERAL (
+        SELECT creator_id FROM notification
+         WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
+           AND creator_id > c.creator_id ORDER BY channel, lane, creator_id LIMIT 1) x
+     WHERE c.n < %(fan)s)
+SELECT creator_id FROM c
+"""
+
+# The claim row is written by the statement that claims: nothing is ever held without it.
+CLAIM = """
+WITH picked AS MATERIALIZED (
+    SELECT p.id FROM unnest(%(creators)s::int[]) AS q (creator_id) CROSS JOIN LATERAL (
+        SELECT id FROM notification
+         WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
+           AND creator_id = q.creator_id AND expires_at > %(now)s
+         ORDER BY id LIMIT %(quota)s FOR UPDATE SKIP LOCKED) p),
+taken AS (
+    UPDATE notification n
+       SET state = 'claimed', attempts = attempts + 1, claim_id = %(claim)s, provider = %(provider)s
+     WHERE n.id = ANY (ARRAY(SELECT id FROM picked))
+    RETURNING n.id, n.order_id, n.creator_id, n.lane, n.attempts, n.daytime, n.expires_at, n.subject_kind,
+              n.subject_key, n.address, n.recipient_name),
+kept AS (
+    INSERT INTO claim (id, worker_id, provider, ids, claimed_at)
+    SELECT %(claim)s, %(worker)s, %(provider)s, array_agg(id ORDER BY id), statement_timestamp()
+      FROM taken HAVING count(*) > 0)
+SELECT t.*, c.name FROM taken t JOIN creator c ON c.id = t.creator_id ORDER BY t.id
+"""
+
+TEMPLATES = """
+SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body
+  FROM order_content WHERE order_id = ANY(%(orders)s)
+"""
+
+HAND_OVER = "UPDATE claim SET handed_over = %(upto)s WHERE id = %(claim)s"
+
+# S1: only rows that this claim still holds change. A report that overtook us has taken its row out of 'claimed'.
+# What is settled at once has a fate, and so has what was refused.
+RECORD = """
+UPDATE notification n
+   SET state = r.state, state_at = %(now)s, reason = r.reason, wake_at = r.wake_at, settled = r.settled,
+       provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
+       detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged,
+       accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
+  FROM unnest(%(ids)s::uuid[], %(claims)s::uuid[], %(states)s::notification_state[], %(reasons)s::text[],
+              %(wakes)s::timestamptz[], %(settled)s::boolean[], %(references)s::text[], %(segments)s::smallint[],
+              %(details)s::text[], %(uncharged)s::smallint[])
+       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged)
+ WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
+RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled
+"""
+
+LEDGER = """
+INSERT INTO attempt (notification_id, number, provider, ended_at, outcome, detail)
+SELECT * FROM unnest(%(ids)s::uuid[], %(numbers)s::smallint[], %(providers)s::text[], %(ended)s::timestamptz[],
+                     %(outcomes)s::text[], %(details)s::text[])
+"""
+
+END_CLAIMS = "DELETE FROM claim WHERE id = ANY(%(claims)s)"
+
+PAUSE = """
+INSERT INTO provider (name, channel, paused_until, failures, detail)
+VALUES (%(name)s, %(channel)s, statement_timestamp() + %(pause)s, 1, %(detail)s)
+ON CONFLICT (name) DO UPDATE
+   SET paused_until = greatest(provider.paused_until, excluded.paused_until), failures = provider.failures + 1,
+       detail = excluded.detail
+RETURNING failures
+"""
+
+RECOVERED = "UPDATE provider SET failures = 0, paused_until = NULL, detail = '' WHERE name = %(name)s AND failures > 0"
+
+PAUSED = "SELECT paused_until > statement_timestamp() FROM provider WHERE name = %(name)s"
+
+WAKE_REPORTS = """
+UPDATE delivery_report SET wake_at = %(now)s
+ WHERE state = 'parked' AND provider_ref = ANY(%(references)s)
+"""
+
+_FAN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A notification that this worker holds. `attempt` counts tries charged to the message, this one included."""
+
+    id: NotificationId
+    order: OrderId
+    creator: CreatorId
+    lane: Lane
+    attempt: int
+    daytime: bool
+    expires_at: datetime
+    subject_kind: str | None
+    subject_key: str | None
+    address: str
+    recipient_name: str | None
+    creator_name: str
+
+    @property
+    def number(self) -> str:
+        """Value of $recipientNumber$: an organisation's number, nothing for a person."""
+        return (self.subject_key or "") if self.subject_kind == "organisation" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    order: OrderId
+    email: EmailTemplate | None
+    sms: SmsTemplate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of one claimed notification. `uncharged` 1: the try was not the message's fault."""
+
+    id: NotificationId
+    claim: ClaimId
+    provider: str
+    number: int
+    state: State
+    outcome: str | None = None  # for the ledger; None for a clean first acceptance and for what was never tried
+    reason: Reason | None = None
+    wake_at: datetime | None = None
+    settled: bool = False
+    reference: str | None = None
+    segments: int | None = None
+    detail: str = ""
+    uncharged: int = 0
+
+
+async def claim(
+    conn: Conn,
+    *,
+    claim_id: ClaimId,
+    worker: WorkerId,
+    provider: str,
+    channel: Channel,
+    lane: Lane,
+    after: int,
+    limit: int,
+    now: datetime,
+) -> list[Claimed]:
+    """Claim at most about `limit` notifications for a provider, in turn over creators, in order of id."""
+    params: dict[str, Any] = {"channel": channel, "lane": lane}
+    creators = await fetch(conn, CREATORS, {**params, "after": after, "fan": _FAN}, int)
+    if not creators:
+        return []
+    params |= {"creators": creators, "quota": -(-limit // len(creators)), "now": now}
+    params |= {"claim": claim_id, "worker": worker, "provider": provider}
+    return await fetch(conn, CLAIM, params, _claimed)
+
+
+async def templates(conn: ReadConn, orders: Sequence[OrderId]) -> list[Templates]:
+    return await fetch(conn, TEMPLATES, {"orders": list(orders)}, _templates)
+
+
+async def hand_over(conn: Conn, claim_id: ClaimId, upto: int) -> None:
+    """Declare, before anything goes to a socket, that the first `upto` messages of the claim may have left."""
+    await execute(conn, HAND_OVER, {"claim": claim_id, "upto": upto})
+
+
+async def record(
+    conn: Conn, results: Sequence[Recorded], ended: Sequence[ClaimId], *, now: datetime
+) -> frozenset[OrderId]:
+    """Store what became of messages, and drop the claims that are through. Returns orders that completed by it.
+
+    A message that its claim no longer holds is left as it is: somebody else has decided.
+    """
+    if results:
+        rows = sorted(results, key=lambda r: r.id)
+        fated = await fetch(conn, RECORD, _record_params(rows, now), lambda order, fate: (OrderId(order), fate))
+        completed = await fates.count_fates(conn, (order for order, fate in fated if fate), now=now)
+        await _write_ledger(conn, rows, now)
+        if references := [r.reference for r in rows if r.reference]:
+            await execute(conn, WAKE_REPORTS, {"references": references, "now": now})
+    else:
+        completed = frozenset()
+    if ended:
+        await execute(conn, END_CLAIMS, {"claims": list(ended)})
+    return completed
+
+
+async def pause_provider(conn: Conn, name: str, channel: Channel, pause: timedelta, detail: str) -> int:
+    """Let a provider rest, in machine time; the longer of two pauses holds. Returns its failures in a row."""
+    params = {"name": name, "channel": channel, "pause": pause, "detail": detail}
+    return int(await fetch_value(conn, PAUSE, params))
+
+
+async def provider_recovered(conn: Conn, name: str) -> None:
+    await execute(conn, RECOVERED, {"name": name})
+
+
+async def is_paused(conn: ReadConn, name: str) -> bool:
+    return bool(await fetch_value(conn, PAUSED, {"name": name}))
+
+
+async def _write_ledger(conn: Conn, rows: Sequence[Recorded], now: datetime) -> None:
+    explained = [r for r in rows if r.outcome]
+    if explained:
+        params = {
+            "ids": [r.id for r in explained],
+            "numbers": [r.number for r in explained],
+            "providers": [r.provider for r in explained],
+            "ended": [now] * len(explained),
+            "outcomes": [r.outcome for r in explained],
+            "details": [r.detail for r in explained],
+        }
+        await execute(conn, LEDGER, params)
+
+
+def _record_params(rows: Sequence[Recorded], now: datetime) -> dict[str, Any]:
+    return {
+        "now": now,
+        "low": rows[0].id,
+        "high": rows[-1].id,
+        "ids": [r.id for r in rows],
+        "claims": [r.claim for r in rows],
+        "states": [r.state.value for r in rows],
+        "reasons": [r.reason.value if r.reason else None for r in rows],
+        "wakes": [r.wake_at for r in rows],
+        "settled": [r.settled for r in rows],
+        "references": [r.reference for r in rows],
+        "segments": [r.segments for r in rows],
+        "details": [r.detail for r in rows],
+        "uncharged": [r.uncharged for r in rows],
+    }
+
+
+def _claimed(*columns: Any) -> Claimed:
+    id_, order, creator, lane, *rest = columns
+    return Claimed(id_, order, creator, Lane(lane), *rest)
+
+
+def _templates(
+    order: UUID,
+    e_sender: str | None,
+    e_subject: str | None,
+    e_body: str | None,
+    e_type: str | None,
+    s_sender: str | None,
+    s_body: str | None,
+) -> Templates:
+    email = EmailTemplate(e_sender or "", e_subject or "", e_body, ContentType(e_type)) if e_body is not None else None
+    return Templates(OrderId(order), email, SmsTemplate(s_sender or "", s_body) if s_body is not None else None)

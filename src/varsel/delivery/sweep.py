@@ -1,0 +1,126 @@
+"""No state without a deadline: waiting rows wake, dead workers' claims are released, and what is over expires."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from varsel.clock import Clock
+from varsel.db import Conn, Database
+from varsel.delivery import sweep_store as store
+from varsel.delivery.ports import Indeterminate
+from varsel.delivery.sweep_store import Waiting, Woken
+from varsel.domain.ids import WorkerId
+from varsel.domain.notification import State
+from varsel.fates import store as fates
+from varsel.log import Log
+from varsel.wakeup import Waker, Work
+
+log = Log(__name__)
+
+_WAKE_BATCH: Final = 1_000
+_EXPIRE_BATCH: Final = 100
+
+
+class Sweeper:
+    """Any number of workers may sweep at once. `policies`: what each provider wants done with unknown messages."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        waker: Waker,
+        *,
+        policies: Mapping[str, Indeterminate],
+        unknown_wait: timedelta,
+        expiry_grace: timedelta,
+        shift: timedelta = timedelta(),
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._waker = waker
+        self._policies = policies
+        self._unknown_wait = unknown_wait
+        self._grace = expiry_grace
+        self._shift = shift
+
+    async def wake_due(self) -> int:
+        """End the waiting of rows whose moment has come; returns how many. Call it again while it returns many."""
+        now = self._clock.now()
+        async with self._db.transaction() as conn:
+            rows = await store.due(conn, now=now, limit=_WAKE_BATCH)
+            if not rows:
+                return 0
+            woken = [self._wake(row, now) for row in rows]
+            await store.wake(conn, woken, now=now)
+            fated = [row.order for row, after in zip(rows, woken, strict=True) if _has_fate(after)]
+            completed = await fates.count_fates(conn, fated, now=now)
+        if any(after.state is State.NEW for after in woken):
+            self._waker.wake(Work.NOTIFICATIONS)
+        if completed:
+            self._waker.wake(Work.FEED)
+        return len(rows)
+
+    async def release_lapsed(self) -> int:
+        """Give back what dead workers held; returns how many workers were dead."""
+        async with self._db.transaction() as conn:
+            workers = await store.lapsed_workers(conn, shift=self._shift)
+            for worker in workers:
+                await self._release(conn, worker)
+        if workers:
+            self._waker.wake(Work.NOTIFICATIONS)
+            self._waker.wake(Work.ORDERS)
+        return len(workers)
+
+    async def release_own(self, worker: WorkerId) -> None:
+        """What a worker does last: give back what it still holds, exactly as if it had died."""
+        async with self._db.transaction() as conn:
+            await self._release(conn, worker)
+
+    async def expire(self) -> int:
+        """Expire notifications whose time is over, order by order; returns how many orders it looked at."""
+        now = self._clock.now()
+        async with self._db.reading() as conn:
+            orders = await store.expired_orders(conn, now=now, limit=_EXPIRE_BATCH)
+        if orders:
+            async with self._db.transaction() as conn:
+                completed = await store.expire(conn, orders, now=now, grace=self._grace)
+                await fates.add_to_feed(conn, completed, now=now)
+            log.info("orders expired", orders=len(orders), completed=len(completed))
+            self._waker.wake(Work.FEED)
+        return len(orders)
+
+    async def next_due(self) -> datetime | None:
+        """When the next waiting row's moment comes (business time)."""
+        async with self._db.reading() as conn:
+            return await store.next_due(conn)
+
+    def _wake(self, row: Waiting, now: datetime) -> Woken:
+        match row.state:
+            case State.NEW:
+                expired = row.expires_at <= now
+                return Woken(row.id, State.EXPIRED if expired else State.NEW, settled=False, moved=expired)
+            case State.UNKNOWN:  # sending again could send twice: the provider's policy says whether we may
+                again = self._policies.get(row.provider or "") is not Indeterminate.HOLD and row.expires_at > now
+                if again:
+                    log.warning("possible duplicate", notification_id=row.id, provider=row.provider)
+                return Woken(row.id, State.NEW if again else State.UNKNOWN, settled=False, moved=again)
+            case State.ACCEPTED:
+                return Woken(row.id, State.ACCEPTED, settled=True, moved=False)
+            case State.CLAIMED | State.SENDING | State.DELIVERED | State.FAILED | State.EXPIRED:
+                return Woken(row.id, row.state, settled=False, moved=False)
+            case _:
+                assert_never(row.state)
+
+    async def _release(self, conn: Conn, worker: WorkerId) -> None:
+        for claim in await store.claims_of(conn, worker):
+            now = self._clock.now()
+            hold = self._policies.get(claim.provider) is Indeterminate.HOLD
+            unknown = await store.release_claim(
+                conn, claim, now=now, wake_at=None if hold else now + self._unknown_wait
+            )
+            log.warning("claim released", worker_id=worker, claimed=len(claim.ids), unknown=unknown)
+        await store.end_worker(conn, worker)
+
+
+def _has_fate(after: Woken) -> bool:
+    return after.settled or after.state is State.EXPIRED

@@ -1,0 +1,197 @@
+"""SQL that keeps everything moving: rows whose waiting is over, workers that died, and notifications that expire."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
+from varsel.domain.ids import NotificationId, OrderId, WorkerId
+from varsel.domain.notification import State
+
+# Rows whose waiting is over, locked in order of id.
+DUE = """
+SELECT id, state, expires_at, order_id, provider FROM notification
+ WHERE id IN (SELECT id FROM notification WHERE wake_at <= %(now)s ORDER BY wake_at LIMIT %(limit)s)
+   AND wake_at <= %(now)s
+ ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+
+NEXT_DUE = "SELECT min(wake_at) FROM notification WHERE wake_at IS NOT NULL"
+
+WAKE = """
+UPDATE notification n
+   SET state = r.state, settled = r.settled, wake_at = NULL,
+       state_at = CASE WHEN r.moved THEN %(now)s ELSE state_at END
+  FROM unnest(%(ids)s::uuid[], %(states)s::notification_state[], %(settled)s::boolean[], %(moved)s::boolean[])
+       AS r (id, state, settled, moved)
+ WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s
+"""
+
+# Machine time alone decides: skew of a host's clock cannot end a live lease. %(shift)s is set by tests only.
+LAPSED = """
+SELECT id FROM worker WHERE lease_until < statement_timestamp() + %(shift)s ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+
+CLAIMS_OF = "SELECT id, provider, ids, handed_over FROM claim WHERE worker_id = %(worker)s ORDER BY id"
+
+# What stands behind the mark has not left and goes back free; what stands before it may have left.
+RELEASE = """
+UPDATE notification n
+   SET state = CASE WHEN r.declared THEN 'unknown'::notification_state ELSE 'new' END,
+       wake_at = CASE WHEN r.declared THEN r.wake_at END,
+       attempts = CASE WHEN r.declared THEN n.attempts ELSE n.attempts - 1 END,
+       accepted_at = CASE WHEN r.declared THEN %(now)s ELSE n.accepted_at END,
+       state_at = %(now)s, claim_id = NULL
+  FROM unnest(%(ids)s::uuid[], %(declared)s::boolean[], %(wakes)s::timestamptz[]) AS r (id, declared, wake_at)
+ WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = %(claim)s AND n.state = 'claimed'
+RETURNING n.id, n.attempts, r.declared
+"""
+
+ABANDONED = """
+INSERT INTO attempt (notification_id, number, provider, ended_at, outcome, detail)
+SELECT id, number, %(provider)s, %(now)s, 'abandoned', 'the worker died'
+  FROM unnest(%(ids)s::uuid[], %(numbers)s::int[]) AS t (id, number)
+"""
+
+END_CLAIM = "DELETE FROM claim WHERE id = %(claim)s"
+
+RELEASE_ORDERS = """
+UPDATE orders SET state = 'Registered', worker_id = NULL WHERE state = 'Processing' AND worker_id = %(worker)s
+"""
+
+END_WORKER = "DELETE FROM worker WHERE id = %(worker)s"
+
+# Orders with a notification whose time is over (expires_at is the earliest of them).
+EXPIRED_ORDERS = """
+SELECT id FROM orders WHERE state = 'Processed' AND expires_at <= %(now)s ORDER BY expires_at LIMIT %(limit)s
+"""
+
+# New at expiry; what may have left, or waits for a confirmation, after the grace. A claimed row is its worker's,
+# unless nobody holds its claim.
+EXPIRE = """
+UPDATE notification
+   SET state = 'expired', state_at = %(now)s, wake_at = NULL, claim_id = NULL
+ WHERE id IN (SELECT n.id FROM notification n
+               WHERE n.order_id = ANY(%(orders)s)
+                 AND CASE n.state WHEN 'new' THEN n.expires_at <= %(now)s
+                                  WHEN 'unknown' THEN n.expires_at + %(grace)s <= %(now)s
+                                  WHEN 'accepted' THEN NOT n.settled AND n.expires_at + %(grace)s <= %(now)s
+                                  WHEN 'claimed' THEN n.expires_at + %(grace)s <= %(now)s
+                                       AND NOT EXISTS (SELECT FROM claim c WHERE c.id = n.claim_id)
+                                  ELSE false END
+               ORDER BY n.id FOR UPDATE)
+"""
+
+LOCK_ORDERS = "SELECT 1 FROM orders WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE"
+
+# A recount, not a subtraction: what reaches expiry is set right whatever happened to its counter.
+RECOUNT = """
+UPDATE orders o
+   SET pending = p.pending, expires_at = p.again,
+       state = CASE WHEN p.pending = 0 THEN 'Completed'::order_state ELSE o.state END,
+       state_at = CASE WHEN p.pending = 0 THEN %(now)s ELSE o.state_at END
+  FROM unnest(%(orders)s::uuid[]) AS t (id)
+  CROSS JOIN LATERAL (
+       SELECT count(*)::int AS pending,
+              min(CASE WHEN n.state = 'new' THEN n.expires_at
+                       ELSE greatest(n.expires_at + %(grace)s, %(now)s + interval '30 seconds') END) AS again
+         FROM notification n
+        WHERE n.order_id = t.id AND NOT n.settled AND n.state IN ('new', 'claimed', 'unknown', 'accepted')) p
+ WHERE o.id = t.id AND o.id = ANY(%(orders)s) AND o.state = 'Processed'
+RETURNING o.id, o.state = 'Completed', o.pending
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    id: NotificationId
+    state: State
+    expires_at: datetime
+    order: OrderId
+    provider: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    id: NotificationId
+    state: State
+    settled: bool
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    id: UUID
+    provider: str
+    ids: list[UUID]
+    handed_over: int
+
+
+async def due(conn: Conn, *, now: datetime, limit: int) -> list[Waiting]:
+    return await fetch(
+        conn,
+        DUE,
+        {"now": now, "limit": limit},
+        lambda id_, state, expires, order, provider: Waiting(id_, State(state), expires, order, provider),
+    )
+
+
+async def wake(conn: Conn, rows: Sequence[Woken], *, now: datetime) -> None:
+    """Write what the waiting rows become. `rows` in order of id, locked by `due`."""
+    params: dict[str, Any] = {"now": now, "low": rows[0].id, "high": rows[-1].id, "ids": [r.id for r in rows]}
+    params |= {
+        "states": [r.state.value for r in rows],
+        "settled": [r.settled for r in rows],
+        "moved": [r.moved for r in rows],
+    }
+    await execute(conn, WAKE, params)
+
+
+async def next_due(conn: ReadConn) -> datetime | None:
+    """When the next row's waiting is over (business time)."""
+    value: datetime | None = await fetch_value(conn, NEXT_DUE, {})
+    return value
+
+
+async def lapsed_workers(conn: Conn, *, shift: timedelta) -> list[WorkerId]:
+    """Workers whose lease is over, locked."""
+    return await fetch(conn, LAPSED, {"shift": shift}, WorkerId)
+
+
+async def claims_of(conn: Conn, worker: WorkerId) -> list[Claim]:
+    return await fetch(conn, CLAIMS_OF, {"worker": worker}, Claim)
+
+
+async def release_claim(conn: Conn, claim: Claim, *, now: datetime, wake_at: datetime | None) -> int:
+    """Give back what a dead worker held; returns how many are unknown. Those wait until `wake_at` (None: a report)."""
+    declared = [place < claim.handed_over for place in range(len(claim.ids))]
+    params: dict[str, Any] = {"now": now, "claim": claim.id, "ids": claim.ids, "declared": declared}
+    params |= {"low": claim.ids[0], "high": claim.ids[-1], "wakes": [wake_at] * len(claim.ids)}
+    rows = await fetch(conn, RELEASE, params, lambda id_, number, unknown: (id_, number, unknown))
+    unknown = [(id_, number) for id_, number, is_unknown in rows if is_unknown]
+    if unknown:
+        ledger = {"ids": [i for i, _ in unknown], "numbers": [n for _, n in unknown]}
+        await execute(conn, ABANDONED, {**ledger, "provider": claim.provider, "now": now})
+    await execute(conn, END_CLAIM, {"claim": claim.id})
+    return len(unknown)
+
+
+async def end_worker(conn: Conn, worker: WorkerId) -> None:
+    """Put back the orders that the worker was processing, and forget it. Its claims are released before."""
+    await execute(conn, RELEASE_ORDERS, {"worker": worker})
+    await execute(conn, END_WORKER, {"worker": worker})
+
+
+async def expired_orders(conn: ReadConn, *, now: datetime, limit: int) -> list[OrderId]:
+    return await fetch(conn, EXPIRED_ORDERS, {"now": now, "limit": limit}, OrderId)
+
+
+async def expire(conn: Conn, orders: Sequence[OrderId], *, now: datetime, grace: timedelta) -> list[OrderId]:
+    """Expire what has to expire in these orders, and recount them. Returns the orders that completed by it."""
+    params = {"orders": sorted(orders), "now": now, "grace": grace}
+    await execute(conn, EXPIRE, params)
+    await execute(conn, LOCK_ORDERS, params)
+    rows = await fetch(conn, RECOUNT, params, lambda id_, complete, pending: (OrderId(id_), complete, pending))
+    return [id_ for id_, complete, _ in rows if complete]

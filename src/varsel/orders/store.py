@@ -1,0 +1,119 @@
+"""SQL of orders as they are accepted and cancelled."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from varsel.db import Conn, execute, fetch, fetch_one
+from varsel.domain.ids import CreatorId, OrderId
+from varsel.domain.order import Order, OrderState, Recipient
+
+ADD_CREATORS = """
+INSERT INTO creator (name, created_at)
+SELECT name, %(now)s FROM unnest(%(names)s::text[]) AS t (name) ORDER BY name
+ON CONFLICT DO NOTHING
+"""
+
+FIND_CREATORS = "SELECT name, id FROM creator WHERE name = ANY(%(names)s)"
+
+# One JSON parameter for all orders: quoting each list element was a fifth of the time (proven 7).
+INSERT = """
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(orders)s::jsonb) AS t (
+        id uuid, creator_id int, kind order_kind, channel order_channel, lane smallint, recipient_count int,
+        senders_reference text, requested_send_time timestamptz, created_at timestamptz, wake_at timestamptz,
+        email_sender text, email_subject text, email_body text, email_content_type text, sms_sender text,
+        sms_body text, recipients jsonb, sending_time text, ignore_reservation boolean, allow_stale boolean,
+        resource_id text, resource_action text, condition_endpoint text)
+), stored AS (
+    INSERT INTO orders (id, creator_id, kind, channel, lane, recipients, senders_reference, requested_send_time,
+                        created_at, state_at, wake_at)
+    SELECT id, creator_id, kind, channel, lane, recipient_count, senders_reference, requested_send_time,
+           created_at, created_at, wake_at
+      FROM given
+)
+INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body,
+                           recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action,
+                           condition_endpoint)
+SELECT id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body,
+       recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint
+  FROM given
+"""
+
+LOCK_OWN = """
+SELECT o.state, o.requested_send_time
+  FROM orders o JOIN creator c ON c.id = o.creator_id
+ WHERE o.id = %(order)s AND c.name = %(creator)s
+   FOR UPDATE OF o
+"""
+
+CANCEL = """
+UPDATE orders SET state = 'Cancelled', state_at = %(now)s, wake_at = NULL WHERE id = %(order)s
+"""
+
+_RECIPIENT_KEYS: Final = {
+    "national_identity_number": "nin",
+    "organisation_number": "org",
+    "external_identity": "ext",
+    "email": "email",
+    "mobile": "mobile",
+}
+
+
+async def creator_ids(conn: Conn, names: Sequence[str], *, now: datetime) -> dict[str, CreatorId]:
+    """The ids of creators; a creator's row is made with its first order (design 8)."""
+    await execute(conn, ADD_CREATORS, {"names": names, "now": now})
+    return dict(await fetch(conn, FIND_CREATORS, {"names": names}, lambda name, id_: (name, CreatorId(id_))))
+
+
+async def insert_orders(conn: Conn, orders: Iterable[tuple[Order, CreatorId]], *, now: datetime) -> None:
+    """Store orders with their content. Those that are due later wait outside the claim's index."""
+    rows = [_row(order, creator, now) for order, creator in orders]
+    await execute(conn, INSERT, {"orders": json.dumps(rows)})
+
+
+async def lock_own(conn: Conn, order: OrderId, creator: str) -> tuple[OrderState, datetime] | None:
+    """State and requested send time of the creator's order, locked; None when there is none."""
+    return await fetch_one(
+        conn, LOCK_OWN, {"order": order, "creator": creator}, lambda state, at: (OrderState(state), at)
+    )
+
+
+async def mark_cancelled(conn: Conn, order: OrderId, *, now: datetime) -> None:
+    await execute(conn, CANCEL, {"order": order, "now": now})
+
+
+def recipient_document(recipient: Recipient) -> dict[str, str]:
+    """A recipient as it stands in `order_content.recipients`: short keys, only what was given."""
+    given = ((key, getattr(recipient, name)) for name, key in _RECIPIENT_KEYS.items())
+    return {key: value for key, value in given if value}
+
+
+def _row(order: Order, creator: CreatorId, now: datetime) -> dict[str, Any]:
+    email, sms = order.email, order.sms
+    return {
+        "id": str(order.id),
+        "creator_id": creator,
+        "kind": order.kind,
+        "channel": order.channel,
+        "lane": order.lane,
+        "recipient_count": len(order.recipients),
+        "senders_reference": order.senders_reference,
+        "requested_send_time": order.requested_send_time.isoformat(),
+        "created_at": order.created.isoformat(),
+        "wake_at": order.requested_send_time.isoformat() if order.requested_send_time > now else None,
+        "email_sender": email and email.sender,
+        "email_subject": email and email.subject,
+        "email_body": email and email.body,
+        "email_content_type": email and email.content_type,
+        "sms_sender": sms and sms.sender,
+        "sms_body": sms and sms.body,
+        "recipients": [recipient_document(r) for r in order.recipients],
+        "sending_time": order.sending_time,
+        "ignore_reservation": order.ignore_reservation,
+        "allow_stale": order.allow_stale,
+        "resource_id": order.resource_id,
+        "resource_action": order.resource_action,
+        "condition_endpoint": order.condition_endpoint,
+    }

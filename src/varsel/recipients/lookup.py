@@ -1,0 +1,229 @@
+"""How each recipient of an order can be reached. Asked when an order is registered and again when it is due.
+
+Sources: processing 2.2, 4.1-4.5; http-api 9; design 8 (user-registered addresses count at order time too).
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from varsel.domain.address import normalise_mobile, valid_mobile
+from varsel.domain.order import OrderChannel, Recipient
+from varsel.recipients.ports import ContactDirectory, OrganisationContact, Pair, PersonContact, UserContact
+
+_RESOURCE_PREFIX: Final = "urn:altinn:resource:"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Recipients who share a channel and the settings that steer the lookup: those of one order, or a part of it."""
+
+    channel: OrderChannel
+    recipients: Sequence[Recipient]
+    allow_stale: bool = False
+    resource_id: str | None = None
+    resource_action: str | None = None
+
+    @property
+    def resource(self) -> str | None:
+        """The bare resource id, or None."""
+        return (self.resource_id or "").strip().removeprefix(_RESOURCE_PREFIX).strip() or None
+
+    @property
+    def action(self) -> str:
+        return (self.resource_action or "").strip() or "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Usable address points of one recipient, cleaned and without repeats.
+
+    `users` are the permitted users of an organisation; `direct`: the addresses came with the order.
+    """
+
+    emails: tuple[str, ...] = ()
+    mobiles: tuple[str, ...] = ()
+    users: tuple[UserContact, ...] = ()
+    reserved: bool = False
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookupSummary:
+    """`recipientLookup` of the answer to a new order."""
+
+    status: str
+    is_reserved: tuple[str, ...]
+    missing_contact: tuple[str, ...]
+
+
+def is_direct(recipient: Recipient, channel: OrderChannel) -> bool:
+    """Whether the recipient came with an address that the channel can use, so that nobody is asked."""
+    match channel:
+        case OrderChannel.EMAIL:
+            return bool(recipient.email)
+        case OrderChannel.SMS:
+            return bool(recipient.mobile)
+        case _:
+            return bool(recipient.email or recipient.mobile)
+
+
+async def look_up(
+    directory: ContactDirectory, queries: Sequence[Query], *, now: datetime, user_addresses: bool = True
+) -> list[list[Reach]]:
+    """One list for each query, with one `Reach` for each recipient, in order. Every register is asked once.
+
+    Raises `RegistryUnavailable`: there is no partial answer.
+    """
+    asked = _Asked.collect(queries, user_addresses=user_addresses)
+    fresh, stale, organisations, users = await asyncio.gather(
+        directory.persons(asked.persons, allow_stale=False, now=now),
+        directory.persons(asked.persons_stale, allow_stale=True, now=now),
+        directory.organisations(asked.organisations),
+        _permitted_users(directory, asked.resources, now=now),
+    )
+    return [
+        [
+            _reach(r, q, stale if q.allow_stale else fresh, organisations, users.get((q.resource or "", q.action), {}))
+            for r in q.recipients
+        ]
+        for q in queries
+    ]
+
+
+def summarise(query: Query, reaches: Iterable[Reach]) -> LookupSummary | None:
+    """What the sender is told at once; None when nobody had to be looked up (processing 2.2)."""
+    looked_up = [
+        (r, reach) for r, reach in zip(query.recipients, reaches, strict=True) if not is_direct(r, query.channel)
+    ]
+    if not looked_up:
+        return None
+    reserved = dict.fromkeys(r.national_identity_number or "" for r, reach in looked_up if reach.reserved)
+    missing = dict.fromkeys(
+        r.identifier or ""
+        for r, reach in looked_up
+        if not _usable(reach, query.channel) and r.identifier not in reserved
+    )
+    unreachable = len(reserved) + len(missing)
+    status = "Success" if not unreachable else "Failed" if unreachable == len(looked_up) else "PartialSuccess"
+    return LookupSummary(status, tuple(reserved), tuple(missing))
+
+
+def clean_organisation(official: OrganisationContact | None, users: Iterable[UserContact]) -> Reach:
+    """Valid addresses, each once: official ones first, then each user's that nobody before had (processing 4.4)."""
+    emails = _distinct(e.strip() for e in (official.emails if official else ()))
+    mobiles = _distinct(_usable_mobile(m) for m in (official.mobiles if official else ()))
+    seen = {a.lower() for a in (*emails, *mobiles)}
+    kept = []
+    for user in users:
+        email = _unseen((user.email or "").strip(), seen)
+        mobile = _unseen(_usable_mobile(user.mobile), seen)
+        if email or mobile:
+            kept.append(UserContact(user.user_id, email, mobile))
+    return Reach(emails, mobiles, tuple(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    persons: frozenset[str]
+    persons_stale: frozenset[str]
+    organisations: frozenset[str]
+    resources: Mapping[tuple[str, str], frozenset[str]]  # (resource, action) → organisation numbers
+
+    @classmethod
+    def collect(cls, queries: Sequence[Query], *, user_addresses: bool) -> "_Asked":
+        persons: dict[bool, set[str]] = {False: set(), True: set()}
+        organisations: set[str] = set()
+        resources: dict[tuple[str, str], set[str]] = {}
+        for query in queries:
+            numbers = set()
+            for r in query.recipients:
+                if is_direct(r, query.channel):
+                    continue
+                if r.national_identity_number:
+                    persons[query.allow_stale].add(r.national_identity_number)
+                elif r.organisation_number:
+                    numbers.add(r.organisation_number)
+            organisations |= numbers
+            if user_addresses and numbers and (resource := query.resource):
+                resources.setdefault((resource, query.action), set()).update(numbers)
+        return cls(
+            frozenset(persons[False]),
+            frozenset(persons[True]),
+            frozenset(organisations),
+            {key: frozenset(numbers) for key, numbers in resources.items()},
+        )
+
+
+async def _permitted_users(
+    directory: ContactDirectory, resources: Mapping[tuple[str, str], frozenset[str]], *, now: datetime
+) -> dict[tuple[str, str], dict[str, list[UserContact]]]:
+    """For each (resource, action): the users of each organisation who may act on it."""
+    answer = {}
+    for (resource, action), numbers in resources.items():
+        contacts = await directory.user_addresses(numbers, resource)
+        pairs: set[Pair] = {(number, user.user_id) for number, users in contacts.items() for user in users}
+        permitted = (
+            await directory.permitted(pairs, resource_id=resource, action=action, now=now) if pairs else frozenset()
+        )
+        answer[resource, action] = {
+            number: [user for user in users if (number, user.user_id) in permitted]
+            for number, users in contacts.items()
+        }
+    return answer
+
+
+def _reach(
+    recipient: Recipient,
+    query: Query,
+    persons: Mapping[str, PersonContact],
+    organisations: Mapping[str, OrganisationContact],
+    users: Mapping[str, list[UserContact]],
+) -> Reach:
+    if is_direct(recipient, query.channel):
+        return Reach(_present(recipient.email), _present(recipient.mobile), direct=True)
+    if recipient.national_identity_number:
+        person = persons.get(recipient.national_identity_number)
+        if person is None:
+            return Reach()
+        email = (person.email or "").strip()
+        return Reach(_present(email), _present(_usable_mobile(person.mobile)), reserved=person.reserved)
+    number = recipient.organisation_number or ""
+    return clean_organisation(organisations.get(number), users.get(number, ()))
+
+
+def _usable(reach: Reach, channel: OrderChannel) -> bool:
+    email = bool(reach.emails) or any(u.email for u in reach.users)
+    mobile = bool(reach.mobiles) or any(u.mobile for u in reach.users)
+    match channel:
+        case OrderChannel.EMAIL:
+            return email
+        case OrderChannel.SMS:
+            return mobile
+        case _:
+            return email or mobile
+
+
+def _usable_mobile(number: str | None) -> str:
+    normalised = normalise_mobile((number or "").strip())
+    return normalised if valid_mobile(normalised) else ""
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    kept: dict[str, str] = {}
+    for value in filter(None, values):
+        kept.setdefault(value.lower(), value)
+    return tuple(kept.values())
+
+
+def _unseen(value: str, seen: set[str]) -> str | None:
+    if not value or value.lower() in seen:
+        return None
+    seen.add(value.lower())
+    return value
+
+
+def _present(value: str | None) -> tuple[str, ...]:
+    return (value,) if value else ()

@@ -1,0 +1,307 @@
+"""SQL of due orders: claim, read, lock again, store the notifications, finish or put back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from varsel.db import Conn, ReadConn, copy_rows, execute, fetch
+from varsel.domain.ids import CreatorId, NotificationId, OrderId, WorkerId
+from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.order import (
+    ContentType,
+    EmailTemplate,
+    Lane,
+    OrderChannel,
+    OrderKind,
+    Recipient,
+    SendingTime,
+    SmsTemplate,
+)
+
+# Waiting orders become claimable when their time has come (proven 2: waiting rows stand outside the claim's index).
+RELEASE_DUE = """
+UPDATE orders SET wake_at = NULL
+ WHERE id IN (SELECT id FROM orders
+               WHERE state = 'Registered' AND wake_at <= %(now)s
+               ORDER BY wake_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+"""
+
+NEXT_DUE = "SELECT min(wake_at) FROM orders WHERE state = 'Registered' AND wake_at IS NOT NULL"
+
+# The next creators with due orders in a lane, beginning after one of them: a skip scan over the claim's index.
+CREATORS = """
+WITH RECURSIVE c AS (
+    (SELECT creator_id, 1 AS n FROM orders
+      WHERE state = 'Registered' AND wake_at IS NULL AND lane = %(lane)s AND creator_id > %(after)s
+      ORDER BY lane, creator_id LIMIT 1)
+    UNION ALL
+    SELECT x.creator_id, c.n + 1 FROM c CROSS JOIN LATERAL (
+        SELECT creator_id FROM orders
+         WHERE state = 'Registered' AND wake_at IS NULL AND lane = %(lane)s AND creator_id > c.creator_id
+         ORDER BY lane, creator_id LIMIT 1) x
+     WHERE c.n < %(fan)s)
+SELECT creator_id FROM c
+"""
+
+# `= ANY (ARRAY(…))` and not a join: the join flips to a sequential scan (proven 2).
+CLAIM = """
+WITH picked AS MATERIALIZED (
+    SELECT p.id FROM unnest(%(creators)s::int[]) AS q (creator_id) CROSS JOIN LATERAL (
+        SELECT id FROM orders
+         WHERE state = 'Registered' AND wake_at IS NULL AND lane = %(lane)s AND creator_id = q.creator_id
+         ORDER BY id LIMIT %(quota)s FOR UPDATE SKIP LOCKED) p)
+UPDATE orders SET state = 'Processing', worker_id = %(worker)s, attempts = attempts + 1
+ WHERE id = ANY (ARRAY(SELECT id FROM picked))
+RETURNING id, creator_id, kind, channel, lane, recipients, requested_send_time, attempts
+"""
+
+CONTENT = """
+SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
+       sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint
+  FROM order_content WHERE order_id = ANY(%(orders)s)
+"""
+
+LOCK_CLAIMED = """
+SELECT id FROM orders
+ WHERE id = ANY(%(orders)s) AND state = 'Processing' AND worker_id = %(worker)s
+ ORDER BY id FOR UPDATE
+"""
+
+COPY_NOTIFICATIONS = """
+COPY notification (id, order_id, creator_id, channel, lane, state, reason, daytime, state_at, expires_at, wake_at,
+                   subject_kind, subject_key, address, recipient_name)
+FROM STDIN
+"""
+
+FINISH = """
+UPDATE orders o
+   SET pending = t.pending, expires_at = t.expires_at, worker_id = NULL, state_at = %(now)s,
+       state = CASE WHEN t.pending = 0 THEN 'Completed'::order_state ELSE 'Processed' END
+  FROM unnest(%(orders)s::uuid[], %(pending)s::int[], %(expires)s::timestamptz[]) AS t (id, pending, expires_at)
+ WHERE o.id = t.id AND o.id = ANY(%(orders)s)
+"""
+
+STOP = """
+UPDATE orders SET state = 'SendConditionNotMet', worker_id = NULL, state_at = %(now)s WHERE id = ANY(%(orders)s)
+"""
+
+PUT_BACK = """
+UPDATE orders SET state = 'Registered', worker_id = NULL, wake_at = %(wake_at)s
+ WHERE id = ANY(%(orders)s) AND state = 'Processing' AND worker_id = %(worker)s
+"""
+
+RELEASE_OWN = """
+UPDATE orders SET state = 'Registered', worker_id = NULL
+ WHERE state = 'Processing' AND worker_id = %(worker)s AND lane = %(lane)s
+"""
+
+RECORD_CHECK = """
+INSERT INTO condition_check (order_id, attempt, checked_at, http_status, verdict, detail)
+VALUES (%(order)s, %(attempt)s, %(now)s, %(status)s, %(verdict)s, %(detail)s)
+ON CONFLICT DO NOTHING
+"""
+
+PAST_CHECKS = """
+SELECT order_id, count(*) FROM condition_check WHERE order_id = ANY(%(orders)s) AND verdict = 'inconclusive'
+ GROUP BY order_id
+"""
+
+_FAN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A due order that this worker holds. `attempt` counts claims, from 1."""
+
+    id: OrderId
+    creator: CreatorId
+    kind: OrderKind
+    channel: OrderChannel
+    lane: Lane
+    recipients: int
+    requested_send_time: datetime
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    order: OrderId
+    email: EmailTemplate | None
+    sms: SmsTemplate | None
+    recipients: tuple[Recipient, ...]
+    sending_time: SendingTime | None
+    ignore_reservation: bool
+    allow_stale: bool
+    resource_id: str | None
+    resource_action: str | None
+    condition_endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    id: NotificationId
+    order: OrderId
+    creator: CreatorId
+    channel: Channel
+    lane: Lane
+    state: State
+    reason: Reason | None
+    daytime: bool
+    expires_at: datetime
+    wake_at: datetime | None
+    subject_kind: str | None
+    subject_key: str | None
+    address: str
+    recipient_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    order: OrderId
+    pending: int
+    expires_at: datetime | None
+
+
+async def release_due(conn: Conn, *, now: datetime, limit: int = 5_000) -> int:
+    """Make orders claimable whose time has come; returns how many."""
+    return await execute(conn, RELEASE_DUE, {"now": now, "limit": limit})
+
+
+async def claim_orders(conn: Conn, worker: WorkerId, lane: Lane, *, after: int, limit: int) -> list[Claimed]:
+    """Claim at most about `limit` due orders, in turn over creators, beginning after creator `after`."""
+    creators = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": _FAN}, int)
+    if not creators:
+        return []
+    quota = -(-limit // len(creators))
+    params = {"creators": creators, "lane": lane, "quota": quota, "worker": worker}
+    return sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
+
+
+async def contents(conn: ReadConn, orders: Sequence[OrderId]) -> dict[OrderId, Content]:
+    return {c.order: c for c in await fetch(conn, CONTENT, {"orders": list(orders)}, _content)}
+
+
+async def lock_claimed(conn: Conn, orders: Sequence[OrderId], worker: WorkerId) -> frozenset[OrderId]:
+    """Those of the orders that are still this worker's, locked. A worker that lost its lease gets none."""
+    rows = await fetch(conn, LOCK_CLAIMED, {"orders": sorted(orders), "worker": worker}, OrderId)
+    return frozenset(rows)
+
+
+async def insert_notifications(conn: Conn, rows: Iterable[NewNotification], *, now: datetime) -> None:
+    await copy_rows(conn, COPY_NOTIFICATIONS, (_columns(row, now) for row in rows))
+
+
+async def finish_orders(conn: Conn, finished: Sequence[Finished], *, now: datetime) -> None:
+    """Processed, or Completed where nothing is pending. The orders are locked by `lock_claimed`."""
+    params = {
+        "orders": [f.order for f in finished],
+        "pending": [f.pending for f in finished],
+        "expires": [f.expires_at for f in finished],
+        "now": now,
+    }
+    await execute(conn, FINISH, params)
+
+
+async def stop_orders(conn: Conn, orders: Sequence[OrderId], *, now: datetime) -> None:
+    await execute(conn, STOP, {"orders": list(orders), "now": now})
+
+
+async def put_back(conn: Conn, orders: Iterable[OrderId], worker: WorkerId, *, wake_at: datetime) -> None:
+    """Make the orders wait and be claimed again. Those that are no longer this worker's are left alone."""
+    await execute(conn, PUT_BACK, {"orders": list(orders), "worker": worker, "wake_at": wake_at})
+
+
+async def release_own(conn: Conn, worker: WorkerId, lane: Lane) -> int:
+    """Put back what this worker holds of a lane: after a failure that left open how far it came."""
+    return await execute(conn, RELEASE_OWN, {"worker": worker, "lane": lane})
+
+
+async def record_check(
+    conn: Conn, order: Claimed, *, now: datetime, status: int | None, verdict: str, detail: str
+) -> None:
+    params: dict[str, Any] = {"order": order.id, "attempt": order.attempt, "now": now}
+    await execute(conn, RECORD_CHECK, {**params, "status": status, "verdict": verdict, "detail": detail})
+
+
+async def inconclusive_checks(conn: ReadConn, orders: Sequence[OrderId]) -> dict[OrderId, int]:
+    return dict(await fetch(conn, PAST_CHECKS, {"orders": list(orders)}, lambda id_, n: (OrderId(id_), n)))
+
+
+async def next_due(conn: ReadConn) -> datetime | None:
+    """When the next waiting order's time comes."""
+    (earliest,) = await fetch(conn, NEXT_DUE, {}, lambda at: at)
+    return earliest  # type: ignore[no-any-return]
+
+
+def _claimed(
+    id_: UUID,
+    creator: int,
+    kind: str,
+    channel: str,
+    lane: int,
+    recipients: int,
+    requested: datetime,
+    attempts: int,
+) -> Claimed:
+    return Claimed(
+        OrderId(id_),
+        CreatorId(creator),
+        OrderKind(kind),
+        OrderChannel(channel),
+        Lane(lane),
+        recipients,
+        requested,
+        attempts,
+    )
+
+
+def _content(*columns: Any) -> Content:
+    (order, e_sender, e_subject, e_body, e_type, s_sender, s_body, recipients, time, ignore, stale, res, act, cond) = (
+        columns
+    )
+    return Content(
+        order,
+        EmailTemplate(e_sender, e_subject, e_body, ContentType(e_type)) if e_body is not None else None,
+        SmsTemplate(s_sender, s_body) if s_body is not None else None,
+        tuple(_recipient(r) for r in recipients),
+        SendingTime(time) if time else None,
+        bool(ignore),
+        stale,
+        res,
+        act,
+        cond,
+    )
+
+
+def _recipient(document: dict[str, str]) -> Recipient:
+    return Recipient(
+        document.get("nin"), document.get("org"), document.get("ext"), document.get("email"), document.get("mobile")
+    )
+
+
+def _columns(row: NewNotification, now: datetime) -> tuple[object, ...]:
+    return (
+        row.id,
+        row.order,
+        row.creator,
+        row.channel.value,
+        int(row.lane),
+        row.state.value,
+        row.reason.value if row.reason else None,
+        row.daytime,
+        now,
+        row.expires_at,
+        row.wake_at,
+        row.subject_kind,
+        row.subject_key,
+        row.address,
+        row.recipient_name,
+    )
+
+
+def backoff(attempt: int) -> timedelta:
+    """How long an order waits after its `attempt`-th failure: 1, 2, 5, 10, 15 min, then every 15 (design 8)."""
+    minutes = (1, 2, 5, 10, 15)
+    return timedelta(minutes=minutes[min(attempt, len(minutes)) - 1])

@@ -1,0 +1,127 @@
+"""The one place that reads settings and builds the parts: pools, clock, providers, stages."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from varsel.clock import SystemClock
+from varsel.db import Database
+from varsel.delivery import render
+from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider
+from varsel.delivery.report import Inbox, Reports
+from varsel.delivery.send import Rules as SendRules
+from varsel.delivery.send import Sending
+from varsel.delivery.store import Claimed, Templates
+from varsel.delivery.sweep import Sweeper
+from varsel.domain.ids import WorkerId
+from varsel.domain.notification import Channel
+from varsel.domain.schedule import SendWindow
+from varsel.orders.register import Register
+from varsel.providers.condition import HttpConditions
+from varsel.providers.link import LinkProvider
+from varsel.providers.smtp import SmtpProvider
+from varsel.recipients.local import LocalDirectory
+from varsel.resolution.due import Resolution
+from varsel.resolution.due import Rules as ResolutionRules
+from varsel.settings import LinkProviderSettings, Settings, SmtpProviderSettings
+from varsel.wakeup import Waker
+
+_LOOKUP_CONNECTIONS = 4  # a pool of their own: whoever holds a transaction open can always look up
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a process is made of. Use as `async with open_parts(…)`, or call `close`."""
+
+    settings: Settings
+    db: Database
+    lookups: Database
+    clock: SystemClock
+    waker: Waker
+    directory: LocalDirectory
+    _closing: list[EmailProvider | SmsProvider | HttpConditions] = field(default_factory=list)
+
+    def register(self) -> Register:
+        processing = self.settings.processing
+        return Register(
+            self.db,
+            self.directory,
+            self.clock,
+            self.waker,
+            user_addresses=processing.lookup_user_addresses_at_order,
+        )
+
+    def inbox(self) -> Inbox:
+        return Inbox(self.db, self.clock, self.waker)
+
+    def resolution(self, worker: WorkerId) -> Resolution:
+        processing = self.settings.processing
+        conditions = HttpConditions(
+            timeout=processing.condition_timeout, private_hosts=self.settings.environment != "production"
+        )
+        self._closing.append(conditions)
+        rules = ResolutionRules(self.window, processing.lifetime, processing.condition_retry)
+        return Resolution(self.db, self.directory, conditions, self.clock, self.waker, rules, worker)
+
+    def senders(self, worker: WorkerId) -> list[Sending[Email] | Sending[Sms]]:
+        """One for each channel that has a provider: the first of the settings."""
+        senders: list[Sending[Email] | Sending[Sms]] = []
+        delivery = self.settings.delivery
+        for smtp in [p for p in self.settings.providers if isinstance(p, SmtpProviderSettings)][:1]:
+            mailer = SmtpProvider(smtp, self.settings.bounces)
+            self._closing.append(mailer)
+            rules = self._send_rules(delivery.settle_email_after)
+            senders.append(Sending(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules, worker))
+        for link in [p for p in self.settings.providers if isinstance(p, LinkProviderSettings)][:1]:
+            gateway = LinkProvider(link, self.clock)
+            self._closing.append(gateway)
+            rules = self._send_rules(delivery.settle_sms_after)
+            senders.append(Sending(self.db, gateway, Channel.SMS, _sms, self.clock, self.waker, rules, worker))
+        return senders
+
+    def reports(self) -> Reports:
+        return Reports(self.db, self.clock, self.waker, self.settings.delivery.correction_period)
+
+    def sweeper(self) -> Sweeper:
+        return Sweeper(
+            self.db,
+            self.clock,
+            self.waker,
+            policies={p.name: Indeterminate(p.on_indeterminate) for p in self.settings.providers},
+            unknown_wait=self.settings.delivery.unknown_wait,
+            expiry_grace=self.settings.processing.expiry_grace,
+        )
+
+    @property
+    def window(self) -> SendWindow:
+        processing = self.settings.processing
+        return SendWindow(
+            processing.sms_window_start_hour, processing.sms_window_end_hour, processing.sms_window_always_open
+        )
+
+    def _send_rules(self, settle_after: timedelta | None) -> SendRules:
+        delivery = self.settings.delivery
+        return SendRules(settle_after, delivery.unknown_wait, delivery.max_attempts, self.window)
+
+    async def close(self) -> None:
+        await self.waker.close()
+        await asyncio.gather(*(part.close() for part in self._closing))
+        await self.lookups.close()
+        await self.db.close()
+
+
+async def open_parts(settings: Settings, dsn: str, *, name: str, connections: int) -> Parts:
+    """Connect, and build what every process needs. Raises `Unavailable` when the database does not answer."""
+    db = Database(dsn, size=connections, name=name)
+    lookups = Database(dsn, size=_LOOKUP_CONNECTIONS, name=f"{name} lookups")
+    await db.open()
+    await lookups.open()
+    return Parts(settings, db, lookups, SystemClock(), Waker(db), LocalDirectory(lookups, settings.registry))
+
+
+def _email(row: Claimed, templates: Templates) -> Email | None:
+    return render.email(row, templates.email) if templates.email else None
+
+
+def _sms(row: Claimed, templates: Templates) -> Sms | None:
+    return render.sms(row, templates.sms) if templates.sms else None

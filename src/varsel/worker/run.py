@@ -1,0 +1,98 @@
+"""One worker process: its row, its steps, its clock, and a gentle end."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from varsel.delivery.ports import Email, Sms
+from varsel.delivery.send import Sending
+from varsel.domain.ids import WorkerId
+from varsel.domain.order import Lane
+from varsel.heartbeat import beat as heartbeat
+from varsel.log import Log
+from varsel.migrate import make_partitions
+from varsel.status.feed import number_feed
+from varsel.timeshift import store as clock_store
+from varsel.timeshift.follow import follow_clock, take_clock
+from varsel.wakeup import Work
+from varsel.wiring import Parts
+from varsel.worker.loop import Loop, Step
+
+log = Log(__name__)
+
+STAGES: Final = ("resolve", "send", "report", "sweep", "feed")
+_SECOND: Final = timedelta(seconds=1)
+_SWEEP: Final = timedelta(seconds=30)
+_DAY: Final = timedelta(days=1)
+
+
+async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = STAGES) -> None:
+    """Work until `stop` is set. Raises `LeaseLost` when it was away too long: the caller starts a new process."""
+    await take_clock(parts.db, parts.clock)
+    worker = await heartbeat.begin(
+        parts.db, kind="worker", lease=parts.settings.delivery.lease, clock_version=parts.clock.version
+    )
+    log.info("worker started", worker_id=worker, stages=sorted(only))
+    senders = parts.senders(worker) if "send" in only else []
+    sweeper = parts.sweeper()
+    sandbox = parts.settings.sandbox.enabled
+
+    async def note_idle(idle: bool, version: int) -> None:
+        async with parts.db.autocommit() as conn:
+            await clock_store.note_idle(conn, worker, version, idle=idle)
+
+    loop = Loop(
+        parts.db,
+        _steps(parts, worker, senders, only),
+        parts.clock,
+        still_working=lambda: not all(sender.idle for sender in senders),
+        on_idle=note_idle if sandbox else None,
+    )
+    tasks = [asyncio.create_task(heartbeat.beat(parts.db, worker, lease=parts.settings.delivery.lease))]
+    if sandbox:
+        tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, worker, loop.wake_all)))
+    running = asyncio.create_task(loop.run())
+    ended, _ = await asyncio.wait(
+        [running, *tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
+    loop.stop()
+    await asyncio.gather(*(sender.stop(parts.settings.delivery.grace) for sender in senders))
+    await running
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await sweeper.release_own(worker)
+    log.info("worker stopped", worker_id=worker)
+    for finished in ended:
+        finished.result()  # a lost lease, or a bug, ends the process with its name
+
+
+def _steps(
+    parts: Parts, worker: WorkerId, senders: Sequence[Sending[Email] | Sending[Sms]], only: Collection[str]
+) -> list[Step]:
+    resolution, reports, sweeper = parts.resolution(worker), parts.reports(), parts.sweeper()
+    orders = frozenset({Work.ORDERS})
+    stages: dict[str, list[Step]] = {
+        "resolve": [
+            Step(f"resolve {lane.name.lower()}", partial(resolution.resolve_due, lane), orders, next_due=due)
+            for lane, due in ((Lane.ORDINARY, resolution.next_due), (Lane.BULK, None))
+        ],
+        "send": [Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders],
+        "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}))],
+        "sweep": [
+            Step("wake", sweeper.wake_due, next_due=sweeper.next_due),
+            Step("release", sweeper.release_lapsed, every=_SWEEP),
+            Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
+            Step("partitions", partial(_make_partitions, parts), every=_DAY),
+        ],
+        "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}))],
+    }
+    return [step for stage, steps in stages.items() if stage in only for step in steps]
+
+
+async def _make_partitions(parts: Parts) -> int:
+    async with parts.db.transaction() as conn:
+        await make_partitions(conn, datetime.now(UTC))
+    return 0
