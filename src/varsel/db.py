@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString, NewType, TypeVar
 import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.rows import args_row, scalar_row
+from psycopg.types.string import TextBinaryLoader
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from varsel.domain.errors import Unavailable
@@ -170,6 +171,7 @@ async def _configure(conn: AsyncConnection[Any]) -> None:
             conn.unreplicated = True
 
     conn.add_notice_handler(keep)
+    conn.adapters.register_loader(0, TextBinaryLoader)  # types the driver does not know: ours are enumerations
 
 
 async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:

@@ -35,6 +35,7 @@ from varsel.wakeup import Waker, Work
 log = Log(__name__)
 
 Message = TypeVar("Message", Email, Sms)
+Sent_contra = TypeVar("Sent_contra", bound=Email | Sms, contravariant=True)
 
 _CLAIM_LIMIT: Final = 500
 _FLUSH_ROWS: Final = 250
@@ -42,7 +43,7 @@ _FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
 _MAX_PAUSE: Final = timedelta(seconds=60)
 
 
-class Provider(Protocol[Message]):
+class Provider(Protocol[Sent_contra]):
     """An `EmailProvider` or an `SmsProvider`."""
 
     @property
@@ -55,7 +56,7 @@ class Provider(Protocol[Message]):
     def confirms(self) -> Confirms: ...
     @property
     def on_indeterminate(self) -> Indeterminate: ...
-    async def send(self, batch: Sequence[Message]) -> list[SendResult]: ...
+    async def send(self, batch: Sequence[Sent_contra], /) -> list[SendResult]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,9 @@ class Sending(Generic[Message]):
         worker: WorkerId,
     ) -> None:
         self._db = db
-        self._provider = provider
+        self._provider: Provider[Message] = provider
         self._channel = channel
-        self._render = render
+        self._render: Callable[[Claimed, Templates], Message | None] = render
         self._clock = clock
         self._waker = waker
         self._rules = rules

@@ -257,7 +257,7 @@ def _templates(
     e_sender: str | None,
     e_subject: str | None,
     e_body: str | None,
-    e_type: str | None,
+    e_type: str,
     s_sender: str | None,
     s_body: str | None,
 ) -> Templates:

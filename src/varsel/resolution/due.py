@@ -153,7 +153,7 @@ class Resolution:
                     again = now + store.backoff(order.attempt)
                     await store.put_back(conn, [order.id], self._worker, wake_at=again)
                 elif await store.lock_claimed(conn, [order.id], self._worker):
-                    drafts = give_up(order.channel, content.recipients)
+                    drafts = give_up(order.channel, content.recipients())
                     await store.insert_notifications(conn, self._rows(order, content, drafts, {}, now), now=now)
                     await store.finish_orders(conn, [Finished(order.id, 0, None)], now=now)
                     await fates.add_to_feed(conn, [order.id], now=now)
@@ -232,7 +232,7 @@ def _pieces(due: Sequence[Due]) -> Iterator[Piece]:
     piece: Piece = []
     room = _RECIPIENTS_A_PIECE
     for order, content in due:
-        recipients = distinct_recipients(order.channel, content.recipients)
+        recipients = distinct_recipients(order.channel, content.recipients())
         start = 0
         while start < len(recipients):
             part = recipients[start : start + room]

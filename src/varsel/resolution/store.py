@@ -130,13 +130,16 @@ class Content:
     order: OrderId
     email: EmailTemplate | None
     sms: SmsTemplate | None
-    recipients: tuple[Recipient, ...]
+    documents: list[dict[str, str]]  # recipients as stored
     sending_time: SendingTime | None
     ignore_reservation: bool
     allow_stale: bool
     resource_id: str | None
     resource_action: str | None
     condition_endpoint: str | None
+
+    def recipients(self) -> list[Recipient]:
+        return [_recipient(document) for document in self.documents]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +268,7 @@ def _content(*columns: Any) -> Content:
         order,
         EmailTemplate(e_sender, e_subject, e_body, ContentType(e_type)) if e_body is not None else None,
         SmsTemplate(s_sender, s_body) if s_body is not None else None,
-        tuple(_recipient(r) for r in recipients),
+        recipients,
         SendingTime(time) if time else None,
         bool(ignore),
         stale,

@@ -1,0 +1,207 @@
+"""The road under a test's hand: real stages on a real database, with the outside world faked and time moved by hand."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from fakes import FakeConditions, FakeDirectory, FakeProvider
+from varsel.clock import ManualClock
+from varsel.db import Database, fetch, fetch_value
+from varsel.delivery import render
+from varsel.delivery.ports import Email, Report, Sms, Verdict
+from varsel.delivery.report import Inbox, Reports
+from varsel.delivery.send import Rules as SendRules
+from varsel.delivery.send import Sending
+from varsel.delivery.store import Claimed, Templates
+from varsel.delivery.sweep import Sweeper
+from varsel.domain.ids import NotificationId, OrderId, WorkerId, uuid7
+from varsel.domain.notification import Channel, Reason
+from varsel.domain.order import EmailTemplate, Lane, Order, OrderChannel, OrderKind, Recipient, SmsTemplate
+from varsel.domain.schedule import SendWindow
+from varsel.heartbeat import beat
+from varsel.orders.register import Register, Registration
+from varsel.resolution.due import Resolution
+from varsel.resolution.due import Rules as ResolutionRules
+from varsel.status.feed import number_feed
+from varsel.wakeup import Waker
+
+LIFETIME = timedelta(hours=48)
+GRACE = timedelta(seconds=300)
+UNKNOWN_WAIT = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A notification as a test looks at it."""
+
+    id: UUID
+    channel: str
+    state: str
+    reason: str | None
+    settled: bool
+    address: str
+    attempts: int
+    wake_at: datetime | None
+    provider_ref: str | None
+
+
+@dataclass
+class Road:
+    db: Database
+    clock: ManualClock
+    directory: FakeDirectory = field(default_factory=FakeDirectory)
+    conditions: FakeConditions = field(default_factory=FakeConditions)
+    mail: FakeProvider = field(default_factory=lambda: FakeProvider("mail"))
+    sms: FakeProvider = field(default_factory=lambda: FakeProvider("sms", max_batch=100, step=1000))
+    settle_after: timedelta | None = timedelta(hours=6)
+    window: SendWindow = field(default_factory=SendWindow)
+
+    def __post_init__(self) -> None:
+        self.waker = Waker(self.db)
+        self._register = Register(self.db, self.directory, self.clock, self.waker)
+
+    async def place(self, **changes: Any) -> Registration:
+        """Register an order: an email to a direct address, unless `changes` say otherwise."""
+        return await self._register.register_order(self.order(**changes))
+
+    def order(self, **changes: Any) -> Order:
+        now = self.clock.now()
+        values: dict[str, Any] = {
+            "id": OrderId(uuid7()),
+            "creator": "ttd",
+            "kind": OrderKind.NOTIFICATION,
+            "channel": OrderChannel.EMAIL,
+            "created": now,
+            "requested_send_time": now,
+            "recipients": (Recipient(email="kari@example.com"),),
+            "email": EmailTemplate("noreply@example.com", "Subject", "Body"),
+            "sms": SmsTemplate("Varsel", "Text"),
+        }
+        return Order(**{**values, **changes})
+
+    async def worker(self, lease: timedelta = timedelta(seconds=30)) -> "Worker":
+        worker = await beat.begin(self.db, kind="worker", lease=lease)
+        resolution = Resolution(
+            self.db,
+            self.directory,
+            self.conditions,
+            self.clock,
+            self.waker,
+            ResolutionRules(self.window, LIFETIME, timedelta(seconds=60)),
+            worker,
+        )
+        rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
+        mail = Sending[Email](self.db, self.mail, Channel.EMAIL, _email, self.clock, self.waker, rules, worker)
+        sms = Sending[Sms](self.db, self.sms, Channel.SMS, _sms, self.clock, self.waker, rules, worker)
+        return Worker(worker, resolution, mail, sms)
+
+    def sweeper(self, shift: timedelta = timedelta()) -> Sweeper:
+        return Sweeper(
+            self.db,
+            self.clock,
+            self.waker,
+            policies={p.name: p.on_indeterminate for p in (self.mail, self.sms)},
+            unknown_wait=UNKNOWN_WAIT,
+            expiry_grace=GRACE,
+            shift=shift,
+        )
+
+    async def run(self) -> None:
+        """Everything that is due now, until nothing is: resolve, send, apply, wake, expire, number."""
+        worker = await self.worker()
+        sweeper = self.sweeper()
+        reports = Reports(self.db, self.clock, self.waker, timedelta(days=14))
+        while True:
+            done = await worker.round()
+            done += await reports.apply_reports() + await sweeper.wake_due()
+            done += await sweeper.expire() if not done else 0
+            if not done:
+                break
+        await number_feed(self.db)
+        await worker.end(self)
+
+    async def report(self, notification: UUID | None, verdict: Verdict, **changes: Any) -> None:
+        values: dict[str, Any] = {
+            "provider": "mail",
+            "event_key": str(uuid7()),
+            "channel": Channel.EMAIL,
+            "verdict": verdict,
+            "raw_state": verdict.value,
+            "notification": NotificationId(notification) if notification else None,
+            "reason": Reason.BOUNCED if verdict is Verdict.FAILED else None,
+        }
+        await Inbox(self.db, self.clock, self.waker).store([Report(**{**values, **changes})])
+
+    async def rows(self, order: OrderId | None = None) -> list[Row]:
+        """Notifications, of one order or all, emails before SMS."""
+        sql = """SELECT id, channel, state, reason, settled, address, attempts, wake_at, provider_ref
+                   FROM notification WHERE %(order)s::uuid IS NULL OR order_id = %(order)s ORDER BY channel, id"""
+        async with self.db.reading() as conn:
+            return await fetch(conn, sql, {"order": order}, Row)
+
+    async def outcomes(self, order: OrderId | None = None) -> list[tuple[str, str]]:
+        """(channel, reason or state) of each notification."""
+        return [(row.channel, row.reason or row.state) for row in await self.rows(order)]
+
+    async def state(self, order: OrderId) -> str:
+        return str(await self.value("SELECT state FROM orders WHERE id = %(order)s", order=order))
+
+    async def feed(self) -> list[dict[str, Any]]:
+        async with self.db.reading() as conn:
+            return await fetch(conn, "SELECT body FROM status_feed ORDER BY seq", {}, lambda body: body)
+
+    async def value(self, sql: str, **params: Any) -> Any:
+        async with self.db.reading() as conn:
+            return await fetch_value(conn, sql, params)
+
+    async def wrong_counters(self) -> int:
+        """Orders whose counter of pending notifications is not what a recount says."""
+        return int(
+            await self.value(
+                """SELECT count(*) FROM orders o WHERE o.pending <> (
+                       SELECT count(*) FROM notification n WHERE n.order_id = o.id AND NOT n.settled
+                          AND n.state IN ('new', 'claimed', 'unknown', 'accepted'))"""
+            )
+        )
+
+
+@dataclass
+class Worker:
+    id: WorkerId
+    resolution: Resolution
+    mail: Sending[Email]
+    sms: Sending[Sms]
+
+    async def round(self) -> int:
+        """One turn of every step, and the messages that it began are through."""
+        done = await self.resolution.resolve_due(Lane.ORDINARY) + await self.resolution.resolve_due(Lane.BULK)
+        done += await self.mail.send_due() + await self.sms.send_due()
+        await until(lambda: self.mail.idle and self.sms.idle)
+        return done
+
+    async def end(self, road: Road) -> None:
+        await self.mail.stop(timedelta(seconds=5))
+        await self.sms.stop(timedelta(seconds=5))
+        await road.sweeper().release_own(self.id)
+        await road.waker.close()
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait for something that other tasks bring about; fails after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while True:
+            value = condition()
+            if value if isinstance(value, bool) else await value:
+                return
+            await asyncio.sleep(0.001)
+
+
+def _email(row: Claimed, templates: Templates) -> Email | None:
+    return render.email(row, templates.email) if templates.email else None
+
+
+def _sms(row: Claimed, templates: Templates) -> Sms | None:
+    return render.sms(row, templates.sms) if templates.sms else None
