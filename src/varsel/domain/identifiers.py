@@ -159,8 +159,11 @@ def synthetic_organisation_number(seed: int, index: int) -> str:
     turn, step = divmod(index, _BLOCKS)
     block = (start + step * _BLOCK_STRIDE) % _BLOCKS
     head = f"{'31' if block % 2 else '21'}{block // 2:05}"
-    possible = [f"{head}{d}{check}" for d in range(10) if (check := organisation_check_digit(f"{head}{d}"))]
-    return possible[turn]
+    d1, d2, d3, d4, d5, d6, d7 = map(int, head)
+    partial = 3 * d1 + 2 * d2 + 7 * d3 + 6 * d4 + 5 * d5 + 4 * d6 + 3 * d7
+    impossible = 6 * (1 - partial) % 11  # the eighth digit that would need a check digit of 10
+    d8 = turn if turn < impossible else turn + 1
+    return f"{head}{d8}{-(partial + 2 * d8) % 11}"
 
 
 @lru_cache(maxsize=16)

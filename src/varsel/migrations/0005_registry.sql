@@ -1,8 +1,9 @@
 -- Local copies of the contact registers (registries 7.2), and a small role model for authorization (4.7).
+-- `source` says who wrote a row; a file load changes rows of source 'file' only.
 
 CREATE SCHEMA registry;
 
-CREATE TABLE registry.person_contact (
+CREATE TABLE registry.person (
     subject_key        text COLLATE "C" PRIMARY KEY,
     reserved           boolean NOT NULL,
     email              text,
@@ -12,21 +13,15 @@ CREATE TABLE registry.person_contact (
     mobile_updated_at  timestamptz,
     mobile_verified_at timestamptz,
     language           text,
+    first_name         text,
+    middle_name        text,
+    last_name          text,
     deleted            boolean NOT NULL DEFAULT false,
     source             text NOT NULL,
     changed_at         timestamptz NOT NULL,
     email_fresh_at     timestamptz GENERATED ALWAYS AS (greatest(email_updated_at, email_verified_at)) STORED,
     mobile_fresh_at    timestamptz GENERATED ALWAYS AS (greatest(mobile_updated_at, mobile_verified_at)) STORED
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02);
-
-CREATE TABLE registry.person_name (
-    subject_key text COLLATE "C" PRIMARY KEY,
-    first_name  text,
-    middle_name text,
-    last_name   text,
-    source      text NOT NULL,
-    changed_at  timestamptz NOT NULL
-);
 
 CREATE TABLE registry.organisation (
     org_no        text COLLATE "C" PRIMARY KEY,
@@ -39,11 +34,11 @@ CREATE TABLE registry.organisation (
     source        text NOT NULL,
     changed_at    timestamptz NOT NULL
 );
-CREATE INDEX organisation_parent ON registry.organisation (parent_org_no) WHERE parent_org_no IS NOT NULL;
 
+-- Official addresses. An address without an id of its own register gets one made of what it says.
 CREATE TABLE registry.org_address (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    registry_id text CONSTRAINT org_address_registry_id_key UNIQUE,
+    registry_id text COLLATE "C" NOT NULL CONSTRAINT org_address_registry_id_key UNIQUE,
     org_no      text COLLATE "C" NOT NULL,
     kind        text NOT NULL CONSTRAINT org_address_kind_known CHECK (kind IN ('email', 'sms')),
     address     text NOT NULL,
@@ -54,9 +49,7 @@ CREATE TABLE registry.org_address (
     source      text NOT NULL,
     changed_at  timestamptz NOT NULL
 );
-CREATE INDEX org_address_active ON registry.org_address (org_no) INCLUDE (kind, address, id)
-    WHERE accepted AND NOT deleted;
-CREATE UNIQUE INDEX org_address_of_file ON registry.org_address (org_no, kind, lower(address)) WHERE registry_id IS NULL;
+CREATE INDEX org_address_org ON registry.org_address (org_no, id) INCLUDE (kind, address, accepted, deleted);
 
 CREATE TABLE registry.party_user (
     user_id     int PRIMARY KEY,
@@ -72,58 +65,63 @@ CREATE UNIQUE INDEX party_user_username ON registry.party_user (lower(username))
 
 -- An empty resource list means: for every resource.
 CREATE TABLE registry.user_org_contact (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    user_id      int NOT NULL,
     org_no       text COLLATE "C" NOT NULL,
+    user_id      int NOT NULL,
     email        text,
     phone        text,
     resources    text[] NOT NULL DEFAULT '{}',
     last_changed timestamptz,
     source       text NOT NULL,
     changed_at   timestamptz NOT NULL,
-    CONSTRAINT user_org_contact_key UNIQUE (org_no, user_id)
+    CONSTRAINT user_org_contact_key PRIMARY KEY (org_no, user_id)
 );
 
+-- Validity is half-open: valid_from <= t < valid_to.
 CREATE TABLE registry.role_assignment (
-    user_id    int NOT NULL,
     org_no     text COLLATE "C" NOT NULL,
+    user_id    int NOT NULL,
     role       text NOT NULL,
-    valid_from timestamptz,
-    valid_to   timestamptz,
+    valid_from timestamptz NOT NULL DEFAULT '-infinity',
+    valid_to   timestamptz NOT NULL DEFAULT 'infinity',
     source     text NOT NULL,
-    CONSTRAINT role_assignment_key UNIQUE NULLS NOT DISTINCT (org_no, user_id, role, valid_from)
+    changed_at timestamptz NOT NULL,
+    CONSTRAINT role_assignment_key PRIMARY KEY (org_no, user_id, role, valid_from)
 );
 
+-- The role grants the action on the resource; '*' stands for every resource or action.
 CREATE TABLE registry.resource_rule (
     resource_id text NOT NULL,
     action      text NOT NULL,
     role        text NOT NULL,
     source      text NOT NULL,
-    CONSTRAINT resource_rule_key UNIQUE (resource_id, action, role)
+    changed_at  timestamptz NOT NULL,
+    CONSTRAINT resource_rule_key PRIMARY KEY (resource_id, action, role)
 );
 
 CREATE TABLE registry.delegation (
-    user_id     int NOT NULL,
     org_no      text COLLATE "C" NOT NULL,
+    user_id     int NOT NULL,
     resource_id text NOT NULL,
     action      text NOT NULL,
-    valid_from  timestamptz,
-    valid_to    timestamptz,
+    valid_from  timestamptz NOT NULL DEFAULT '-infinity',
+    valid_to    timestamptz NOT NULL DEFAULT 'infinity',
     source      text NOT NULL,
-    CONSTRAINT delegation_key UNIQUE NULLS NOT DISTINCT (org_no, user_id, resource_id, action, valid_from)
+    changed_at  timestamptz NOT NULL,
+    CONSTRAINT delegation_key PRIMARY KEY (org_no, user_id, resource_id, action, valid_from)
 );
 
 CREATE TABLE registry.import_job (
-    id          uuid PRIMARY KEY,
-    kind        text NOT NULL,
-    file_name   text NOT NULL,
-    checksum    text NOT NULL,
-    state       text NOT NULL CONSTRAINT import_job_state_known CHECK (state IN ('running', 'done', 'failed')),
-    rows        bigint NOT NULL DEFAULT 0,
-    bad_rows    bigint NOT NULL DEFAULT 0,
-    inserted    bigint NOT NULL DEFAULT 0,
-    updated     bigint NOT NULL DEFAULT 0,
-    unchanged   bigint NOT NULL DEFAULT 0,
-    started_at  timestamptz NOT NULL,
-    ended_at    timestamptz
+    id         uuid PRIMARY KEY,
+    kind       text NOT NULL,
+    file_name  text NOT NULL,
+    checksum   text NOT NULL, -- of the bytes and the options
+    state      text NOT NULL CONSTRAINT import_job_state_known CHECK (state IN ('done', 'refused')),
+    rows       bigint NOT NULL,
+    bad_rows   bigint NOT NULL,
+    inserted   bigint NOT NULL DEFAULT 0,
+    updated    bigint NOT NULL DEFAULT 0,
+    unchanged  bigint NOT NULL DEFAULT 0,
+    removed    bigint NOT NULL DEFAULT 0,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL
 );

@@ -1,0 +1,1 @@
+"""Bulk load of the local registers from files (registries 7.5)."""

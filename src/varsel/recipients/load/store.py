@@ -1,0 +1,194 @@
+"""Staging and merging of loaded rows (registries 7.3, 7.5): COPY into a temporary table, then one merge."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Final, LiteralString
+from uuid import UUID
+
+from varsel.db import Conn, ReadConn, UniqueViolation, copy_rows, execute, fetch_one, fetch_value
+from varsel.domain.errors import Rejected
+from varsel.recipients.load import rows
+from varsel.recipients.load.rows import Kind, Row
+
+_LOCK: Final = 8_310_005
+_ANALYZE_FROM: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where rows of a kind go. `key` and `columns` are names that stand in this program, never in a file."""
+
+    name: LiteralString
+    columns: tuple[LiteralString, ...]
+    key: tuple[LiteralString, ...]
+
+
+def _table(name: LiteralString, row: type[Row], *key: LiteralString) -> Table:
+    return Table(name, row._fields, key)
+
+
+TABLES: Final[dict[Kind, Table]] = {
+    Kind.PERSONS: _table("registry.person", rows.Person, "subject_key"),
+    Kind.ORGANISATIONS: _table("registry.organisation", rows.Organisation, "org_no"),
+    Kind.ORG_ADDRESSES: _table("registry.org_address", rows.OrgAddress, "registry_id"),
+    Kind.USERS: _table("registry.party_user", rows.User, "user_id"),
+    Kind.USER_ADDRESSES: _table("registry.user_org_contact", rows.UserAddress, "org_no", "user_id"),
+    Kind.ROLES: _table("registry.role_assignment", rows.Role, "org_no", "user_id", "role", "valid_from"),
+    Kind.RULES: _table("registry.resource_rule", rows.Rule, "resource_id", "action", "role"),
+    Kind.DELEGATIONS: _table(
+        "registry.delegation", rows.Delegation, "org_no", "user_id", "resource_id", "action", "valid_from"
+    ),
+}
+
+
+async def make_stage(conn: Conn, kind: Kind) -> None:
+    """A temporary table of this connection, one row for each line."""
+    table = TABLES[kind]
+    await drop_stage(conn)
+    await execute(
+        conn,
+        f"CREATE TEMP TABLE load_stage AS SELECT 0::bigint AS line, {', '.join(table.columns)} FROM {table.name}"
+        " WITH NO DATA",
+        {},
+    )
+
+
+async def drop_stage(conn: Conn) -> None:
+    await execute(conn, "DROP TABLE IF EXISTS pg_temp.load_stage", {})
+
+
+async def fill_stage(conn: Conn, staged: Iterable[tuple[object, ...]]) -> int:
+    """Each row with its line number before it. Returns how many there were."""
+    return await copy_rows(conn, "COPY pg_temp.load_stage FROM STDIN", staged)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge did; `distinct` counts the keys in the file."""
+
+    distinct: int
+    inserted: int
+    updated: int
+
+
+async def merge(conn: Conn, kind: Kind, *, now: datetime) -> Merged:
+    """Bring the stage into the table; the last line of a key wins, rows of another source stay as they are.
+
+    Raises `Rejected` when two keys share a value that must be unique.
+    """
+    await execute(conn, "SET LOCAL work_mem = '128MB'", {})
+    try:
+        merged = await fetch_one(conn, _merge_sql(TABLES[kind]), {"now": now}, Merged)
+    except UniqueViolation as e:
+        raise Rejected("not-unique", f"two rows share a value that must be unique: {e.diag.constraint_name}") from e
+    assert merged is not None
+    return merged
+
+
+def _merge_sql(table: Table) -> LiteralString:
+    key, columns = ", ".join(table.key), ", ".join(table.columns)
+    rest = [c for c in table.columns if c not in table.key]
+    if rest:
+        change = (
+            f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in rest)}, changed_at = excluded.changed_at"
+            f" WHERE t.source = 'file' AND ({', '.join(f't.{c}' for c in rest)})"
+            f" IS DISTINCT FROM ({', '.join(f'excluded.{c}' for c in rest)})"
+        )
+    else:
+        change = "NOTHING"
+    return f"""
+WITH last AS MATERIALIZED (
+    SELECT DISTINCT ON ({key}) * FROM pg_temp.load_stage ORDER BY {key}, line DESC
+), merged AS (
+    INSERT INTO {table.name} AS t ({columns}, source, changed_at)
+    SELECT {columns}, 'file', %(now)s FROM last ORDER BY line
+        ON CONFLICT ({key}) DO {change}
+    RETURNING xmax = 0 AS inserted
+)
+SELECT (SELECT count(*) FROM last), count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Rows of source 'file': how many there are, and how many of them the stage lacks."""
+
+    present: int
+    missing: int
+
+
+async def count_missing(conn: ReadConn, kind: Kind) -> Missing:
+    table = TABLES[kind]
+    ours = f"(SELECT count(*) FROM {table.name} t WHERE t.source = 'file'"
+    found = await fetch_one(conn, f"SELECT {ours}), {ours} AND {_not_staged(table)})", {}, Missing)
+    assert found is not None
+    return found
+
+
+async def remove_missing(conn: Conn, kind: Kind) -> int:
+    table = TABLES[kind]
+    return await execute(
+        conn,
+        f"DELETE FROM {table.name} t WHERE t.source = 'file' AND {_not_staged(table)}",
+        {},
+    )
+
+
+def _not_staged(table: Table) -> LiteralString:
+    return f"NOT EXISTS (SELECT FROM pg_temp.load_stage s WHERE {' AND '.join(f's.{c} = t.{c}' for c in table.key)})"
+
+
+async def lock(conn: Conn) -> None:
+    """Until the end of the transaction: merges never overlap, so they cannot deadlock."""
+    await execute(conn, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+
+
+async def analyze_stage(conn: Conn) -> None:
+    await execute(conn, "ANALYZE pg_temp.load_stage", {})
+
+
+async def analyze(conn: Conn, kind: Kind, changed: int) -> None:
+    """Renew the planner's statistics when enough rows changed."""
+    if changed >= _ANALYZE_FROM:
+        await execute(conn, f"ANALYZE {TABLES[kind].name}", {})
+
+
+async def last_checksum(conn: ReadConn, kind: Kind) -> str | None:
+    """Of the last load of this kind that was done."""
+    value = await fetch_value(
+        conn,
+        "SELECT checksum FROM registry.import_job WHERE kind = %(kind)s AND state = 'done' ORDER BY id DESC LIMIT 1",
+        {"kind": kind},
+    )
+    return None if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: UUID
+    kind: Kind
+    file_name: str
+    checksum: str
+    state: str
+    rows: int
+    bad_rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    removed: int
+    started_at: datetime
+    ended_at: datetime
+
+
+async def record(conn: Conn, job: Job) -> None:
+    await execute(
+        conn,
+        """
+        INSERT INTO registry.import_job (id, kind, file_name, checksum, state, rows, bad_rows, inserted, updated,
+               unchanged, removed, started_at, ended_at)
+        VALUES (%(id)s, %(kind)s, %(file_name)s, %(checksum)s, %(state)s, %(rows)s, %(bad_rows)s, %(inserted)s,
+               %(updated)s, %(unchanged)s, %(removed)s, %(started_at)s, %(ended_at)s)
+        """,
+        asdict(job),
+    )

@@ -1,0 +1,168 @@
+"""One field of a file becomes a value, or says why not (registries 1.5 strict, 7.5)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from varsel.domain.address import e164, valid_email
+from varsel.domain.errors import Rejected
+from varsel.domain.identifiers import is_synthetic, subject_key, valid_organisation_number, valid_person_id
+
+_MAX_TEXT: Final = 400
+_MAX_INT: Final = 2**31 - 1
+_NOT_TEXT: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
+_RESOURCE: Final = re.compile(r"[a-z0-9_-]{4,128}")
+_RESOURCE_PREFIX: Final = "urn:altinn:resource:"
+_WORD: Final = re.compile(r"[\w.:*-]{1,128}")
+
+
+class BadValue(Exception):
+    """A field that its column cannot take. `code` says why and holds no part of the value."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a load allows.
+
+    `production`: real identity numbers may be loaded. `as_registered`: addresses are kept as they are, good or bad.
+    `assume_fresh`: addresses of persons without dates count as updated at `now`.
+    """
+
+    now: datetime
+    production: bool = False
+    assume_fresh: bool = False
+    as_registered: bool = False
+
+    def person(self, field: str) -> str:
+        """The subject key of an identity number. Raises `Rejected` for a real one outside production."""
+        if not valid_person_id(field):
+            raise BadValue("identity-number")
+        if not self.production and not is_synthetic(field):
+            raise Rejected("real-identity", "real identity numbers are loaded in production only")
+        return subject_key(field)
+
+    def email(self, field: str) -> str:
+        if not self.as_registered and not valid_email(field):
+            raise BadValue("email")
+        return text(field)
+
+    def mobile(self, field: str) -> str:
+        """In E.164, with Norway as default country."""
+        if self.as_registered:
+            return text(field)
+        number = e164(field)
+        if number is None:
+            raise BadValue("mobile")
+        return number
+
+
+def text(field: str) -> str:
+    if len(field) > _MAX_TEXT:
+        raise BadValue("too-long")
+    if _NOT_TEXT.search(field):
+        raise BadValue("characters")
+    return field
+
+
+def word(field: str) -> str:
+    """A role or an action: no blanks."""
+    if not _WORD.fullmatch(field):
+        raise BadValue("word")
+    return field
+
+
+def organisation(field: str) -> str:
+    if not valid_organisation_number(field):
+        raise BadValue("organisation-number")
+    return field
+
+
+def boolean(field: str) -> bool:
+    if field == "true":
+        return True
+    if field == "false":
+        return False
+    raise BadValue("boolean")
+
+
+def positive(field: str) -> int:
+    """1 to 2³¹ - 1: ids of users and parties."""
+    if not (field.isascii() and field.isdigit() and len(field) <= 10 and 0 < int(field) <= _MAX_INT):
+        raise BadValue("number")
+    return int(field)
+
+
+def uuid(field: str) -> str:
+    try:
+        return str(UUID(field))
+    except ValueError:
+        raise BadValue("uuid") from None
+
+
+def instant(field: str) -> datetime:
+    """ISO 8601. A date is its midnight; without a zone it is UTC."""
+    try:
+        value = datetime.fromisoformat(field)
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadValue("time") from None
+    return value
+
+
+def language(field: str) -> str:
+    if not (len(field) == 2 and field.isascii() and field.isalpha()):
+        raise BadValue("language")
+    return field.lower()
+
+
+def address_kind(field: str) -> str:
+    if field not in {"email", "sms"}:
+        raise BadValue("address-kind")
+    return field
+
+
+def user_kind(field: str) -> str:
+    if field not in {"person", "self-identified"}:
+        raise BadValue("user-kind")
+    return field
+
+
+def resource(field: str) -> str:
+    """A bare resource id; the prefix of its URN is taken off."""
+    bare = field.removeprefix(_RESOURCE_PREFIX)
+    if not _RESOURCE.fullmatch(bare):
+        raise BadValue("resource")
+    return bare
+
+
+def resource_or_all(field: str) -> str:
+    return field if field == "*" else resource(field)
+
+
+def resources(field: str) -> list[str]:
+    """Blank-separated, each once."""
+    return list(dict.fromkeys(resource(part) for part in field.split()))
+
+
+def plain(value: object) -> str:
+    """A value of JSON as the field that CSV would hold."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case int():
+            return str(value)
+        case Sequence() if all(isinstance(part, str) for part in value):
+            return " ".join(value)
+        case _:
+            raise BadValue("json-type")

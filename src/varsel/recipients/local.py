@@ -1,0 +1,104 @@
+"""The contact directory over the local copies of the registers (registries 0.2: the `local` provider)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final, TypeVar
+
+from varsel.db import Database, ReadConn
+from varsel.domain.errors import RegistryUnavailable, Unavailable
+from varsel.domain.identifiers import subject_key
+from varsel.recipients import store
+from varsel.recipients.names import person_name
+from varsel.recipients.ports import OrganisationContact, Pair, PersonContact, UserContact
+from varsel.settings import RegistrySettings
+
+T = TypeVar("T")
+
+_MAX_PER_STATEMENT: Final = 50_000
+_MAX_WAIT: Final = timedelta(seconds=5)  # for one statement
+
+
+class LocalDirectory:
+    """A `ContactDirectory`. Nothing is cached: a look-up at send time must see the newest load."""
+
+    def __init__(self, database: Database, settings: RegistrySettings) -> None:
+        self._database = database
+        self._settings = settings
+
+    async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
+        by_key = {subject_key(id_): id_ for id_ in ids}
+        answer: dict[str, PersonContact] = {}
+        for keys in _parts(by_key):
+            async with self._asking("the contact register") as conn:
+                found = await store.persons(
+                    conn,
+                    keys,
+                    allow_stale=allow_stale,
+                    stale_after_months=self._settings.stale_after_months,
+                    now=now,
+                )
+            answer.update((by_key[key], contact) for key, contact in found.items())
+        return answer
+
+    async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
+        answer: dict[str, OrganisationContact] = {}
+        for part in _parts(set(numbers)):
+            async with self._asking("the register of organisations' addresses") as conn:
+                answer |= await store.organisations(conn, part)
+        return answer
+
+    async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
+        answer: dict[str, list[UserContact]] = {}
+        for part in _parts(set(numbers)):
+            async with self._asking("the register of users' addresses") as conn:
+                for number, contact in await store.user_addresses(conn, part, resource_id):
+                    answer.setdefault(number, []).append(contact)
+        return answer
+
+    async def permitted(
+        self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
+    ) -> frozenset[Pair]:
+        answer: set[Pair] = set()
+        for part in _parts(set(pairs)):
+            async with self._asking("the authorizer") as conn:
+                answer |= set(
+                    await store.permitted(
+                        conn,
+                        part,
+                        resource_id=resource_id,
+                        action=action,
+                        inherit=self._settings.inherit_from_main_unit,
+                        now=now,
+                    )
+                )
+        return frozenset(answer)
+
+    async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
+        by_key = {subject_key(id_): id_ for id_ in identifiers} | {id_: id_ for id_ in identifiers}
+        answer: dict[str, str] = {}
+        for keys in _parts(by_key):
+            async with self._asking("the register of names") as conn:
+                found = await store.names(conn, keys)
+            for name in found:
+                match name:
+                    case store.PersonName(key, first, middle, last):
+                        answer[by_key[key]] = person_name(first, middle, last, self._settings.person_name_order)
+                    case store.OrganisationName(number, text):
+                        answer[number] = (text or "").strip()
+        return answer
+
+    @asynccontextmanager
+    async def _asking(self, register: str) -> AsyncIterator[ReadConn]:
+        try:
+            async with asyncio.timeout(_MAX_WAIT.total_seconds()), self._database.reading() as conn:
+                yield conn
+        except (Unavailable, TimeoutError) as e:
+            raise RegistryUnavailable(register) from e
+
+
+def _parts(identifiers: Collection[T]) -> list[list[T]]:
+    rest = iter(identifiers)
+    return [list(islice(rest, _MAX_PER_STATEMENT)) for _ in range(0, len(identifiers), _MAX_PER_STATEMENT)]

@@ -1,0 +1,164 @@
+"""Look-ups in the local copies of the contact registers: one statement and one array for any number of identifiers.
+
+Sources: registries 2.6, 2.7, 3.5, 3.6, 4.5, 4.7, 5 and 7.6.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from varsel.db import ReadConn, fetch
+from varsel.recipients.ports import OrganisationContact, Pair, PersonContact, UserContact
+
+# `make_interval` counts calendar months and clamps the day: 31 August less 18 months is 28 or 29 February.
+PERSONS: Final = """
+SELECT p.subject_key, p.reserved,
+       CASE WHEN %(allow_stale)s OR NOT s.email THEN p.email END,
+       CASE WHEN %(allow_stale)s OR NOT s.mobile THEN p.mobile END,
+       s.email, s.mobile
+  FROM registry.person p
+ CROSS JOIN (SELECT %(now)s::timestamptz - make_interval(months => %(months)s) AS cut_off) c
+ CROSS JOIN LATERAL (
+       SELECT %(months)s > 0 AND p.email IS NOT NULL AND coalesce(p.email_fresh_at < c.cut_off, true) AS email,
+              %(months)s > 0 AND p.mobile IS NOT NULL AND coalesce(p.mobile_fresh_at < c.cut_off, true) AS mobile) s
+ WHERE p.subject_key = ANY(%(keys)s) AND NOT p.deleted
+"""
+
+
+async def persons(
+    conn: ReadConn, keys: Sequence[str], *, allow_stale: bool, stale_after_months: int, now: datetime
+) -> dict[str, PersonContact]:
+    """By subject key. `stale_after_months` = 0: nothing is ever stale."""
+    params = {"keys": keys, "allow_stale": allow_stale, "months": stale_after_months, "now": now}
+    return dict(await fetch(conn, PERSONS, params, _person))
+
+
+# An organisation that has no address row of its own, not even a deleted one, is reached through its main unit.
+ORGANISATIONS: Final = """
+WITH asked AS (
+    SELECT n.org_no, o.org_no IS NOT NULL AS registered, m.org_no AS main_unit,
+           EXISTS (SELECT FROM registry.org_address a WHERE a.org_no = n.org_no) AS listed
+      FROM unnest(%(numbers)s::text[]) AS n (org_no)
+      LEFT JOIN registry.organisation o ON o.org_no = n.org_no
+      LEFT JOIN registry.organisation m ON m.org_no = o.parent_org_no AND NOT m.deleted
+     WHERE o.deleted IS NOT TRUE
+), owned AS (
+    SELECT org_no, CASE WHEN listed THEN org_no ELSE coalesce(main_unit, org_no) END AS origin
+      FROM asked
+     WHERE registered OR listed
+)
+SELECT w.org_no, w.origin,
+       coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'email'), '{}'),
+       coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'sms'), '{}')
+  FROM owned w
+  LEFT JOIN registry.org_address a ON a.org_no = w.origin AND a.accepted AND NOT a.deleted
+ GROUP BY w.org_no, w.origin
+"""
+
+
+async def organisations(conn: ReadConn, numbers: Sequence[str]) -> dict[str, OrganisationContact]:
+    """By organisation number; `numbers` without repeats."""
+    return dict(await fetch(conn, ORGANISATIONS, {"numbers": numbers}, _organisation))
+
+
+USER_ADDRESSES: Final = """
+SELECT org_no, user_id, email, phone
+  FROM registry.user_org_contact
+ WHERE org_no = ANY(%(numbers)s)
+   AND (resources = '{}' OR %(resource)s = ANY(resources))
+   AND (email IS NOT NULL OR phone IS NOT NULL)
+ ORDER BY org_no, user_id
+"""
+
+
+async def user_addresses(conn: ReadConn, numbers: Sequence[str], resource_id: str) -> list[tuple[str, UserContact]]:
+    """(organisation number, address) for every user whose address applies to the resource."""
+    return await fetch(conn, USER_ADDRESSES, {"numbers": numbers, "resource": resource_id}, _user)
+
+
+PERMITTED: Final = """
+SELECT p.org_no, p.user_id
+  FROM unnest(%(numbers)s::text[], %(users)s::int[]) AS p (org_no, user_id)
+  LEFT JOIN registry.organisation o ON o.org_no = p.org_no AND %(inherit)s
+ WHERE EXISTS (
+       SELECT FROM registry.role_assignment a
+        WHERE a.org_no = ANY(ARRAY[p.org_no, o.parent_org_no]) AND a.user_id = p.user_id
+          AND a.valid_from <= %(now)s AND %(now)s < a.valid_to
+          AND a.role IN (SELECT r.role FROM registry.resource_rule r
+                          WHERE r.resource_id IN (%(resource)s, '*') AND r.action IN (%(action)s, '*')))
+    OR EXISTS (
+       SELECT FROM registry.delegation d
+        WHERE d.org_no = p.org_no AND d.user_id = p.user_id
+          AND d.resource_id = %(resource)s AND d.action = %(action)s
+          AND d.valid_from <= %(now)s AND %(now)s < d.valid_to)
+"""
+
+
+async def permitted(
+    conn: ReadConn, pairs: Sequence[Pair], *, resource_id: str, action: str, inherit: bool, now: datetime
+) -> list[Pair]:
+    """The pairs that a role or a delegation permits. `inherit`: roles for the main unit count for its subunits."""
+    params = {
+        "numbers": [number for number, _ in pairs],
+        "users": [user for _, user in pairs],
+        "resource": resource_id,
+        "action": action,
+        "inherit": inherit,
+        "now": now,
+    }
+    return await fetch(conn, PERMITTED, params, _pair)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonName:
+    key: str
+    first: str | None
+    middle: str | None
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisationName:
+    number: str
+    name: str | None
+
+
+NAMES: Final = """
+SELECT subject_key, first_name, middle_name, last_name, NULL, true
+  FROM registry.person WHERE subject_key = ANY(%(keys)s) AND NOT deleted
+ UNION ALL
+SELECT org_no, NULL, NULL, NULL, name, false
+  FROM registry.organisation WHERE org_no = ANY(%(keys)s) AND NOT deleted
+"""
+
+
+async def names(conn: ReadConn, keys: Collection[str]) -> list[PersonName | OrganisationName]:
+    """Names of persons by subject key, and of organisations by number, in no order."""
+    return await fetch(conn, NAMES, {"keys": list(keys)}, _name)
+
+
+def _person(
+    key: str, reserved: bool, email: str | None, mobile: str | None, email_stale: bool, mobile_stale: bool
+) -> tuple[str, PersonContact]:
+    return key, PersonContact(reserved, email, mobile, email_stale, mobile_stale)
+
+
+def _organisation(
+    number: str, origin: str, emails: Sequence[str], mobiles: Sequence[str]
+) -> tuple[str, OrganisationContact]:
+    return number, OrganisationContact(tuple(emails), tuple(mobiles), origin)
+
+
+def _user(number: str, user_id: int, email: str | None, phone: str | None) -> tuple[str, UserContact]:
+    return number, UserContact(user_id, email, phone)
+
+
+def _pair(number: str, user_id: int) -> Pair:
+    return number, user_id
+
+
+def _name(
+    key: str, first: str | None, middle: str | None, last: str | None, name: str | None, is_person: bool
+) -> PersonName | OrganisationName:
+    return PersonName(key, first, middle, last) if is_person else OrganisationName(key, name)
