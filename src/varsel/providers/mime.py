@@ -1,0 +1,156 @@
+"""Mail as bytes (channels 2.2): built once per template, filled per recipient (design 8: 2 µs against 640).
+
+Written by hand for speed; the tests hold it against `email.message.EmailMessage`. Lines end in CRLF and stay under 998
+octets. Nothing here is 8-bit but an address that needs SMTPUTF8.
+"""
+
+import binascii
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+
+from varsel.delivery.ports import Email
+from varsel.domain.ids import NotificationId
+from varsel.domain.order import ContentType
+from varsel.providers.html_text import text_of
+from varsel.providers.mailbox import Mailbox, clean, parse_mailbox
+
+_BOUNDARY: Final = b"=_varsel"  # neither quoted-printable nor base64 can produce "=_"
+_MAX_ENTRIES: Final = 128
+_MAX_BYTES: Final = 32_000_000
+_PLAIN_TEXT: Final = re.compile(r"[!-~](?:[ -~]{0,66}[!-~])?")
+_NAMED: Final = re.compile(r'"?([^<>"]*?)"?\s*<([^<>]+)>')
+_WORD_OCTETS: Final = 50  # keeps an encoded word under 75 characters, and a line with `Subject:` under 76 (RFC 2047)
+_UNQUOTED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """All that the recipients of one template share."""
+
+    sender: Mailbox
+    content: bytes  # the headers that are the same for all, a blank line, the body
+
+    def fill(self, notification: NotificationId, to: Mailbox, date: datetime) -> bytes:
+        """The complete mail. The Message-ID depends on nothing but the notification: the same on every try."""
+        head = (
+            f"To: {to}\r\nDate: {format_datetime(date)}\r\n"
+            f"Message-ID: <{notification}@{self.sender.domain}>\r\nX-Notification-Id: {notification}\r\n"
+        )
+        return head.encode() + self.content
+
+
+class Letters:
+    """The templates in use: the last 128, at most 32 MB.
+
+    Looked up by order *and* texts, for an order whose texts differ by recipient has many.
+    """
+
+    def __init__(self) -> None:
+        self._letters: OrderedDict[tuple[object, ...], Letter] = OrderedDict()
+        self.bytes_kept = 0
+
+    def letter(self, email: Email) -> Letter:
+        """Raises `ValueError` when the sender's address cannot be sent from."""
+        key = (email.order, email.sender, email.subject, email.body, email.content_type)
+        letter = self._letters.get(key)
+        if letter is None:
+            letter = self._letters[key] = build(email.sender, email.subject, email.body, email.content_type)
+            self.bytes_kept += len(letter.content)
+            self._forget()
+        else:
+            self._letters.move_to_end(key)
+        return letter
+
+    def _forget(self) -> None:
+        while len(self._letters) > 1 and (len(self._letters) > _MAX_ENTRIES or self.bytes_kept > _MAX_BYTES):
+            _, oldest = self._letters.popitem(last=False)
+            self.bytes_kept -= len(oldest.content)
+
+
+def build(sender: str, subject: str, body: str, content_type: ContentType) -> Letter:
+    """Raises `ValueError` when `sender` is neither an address nor `name <address>`."""
+    sender = clean(sender).strip()
+    named = _NAMED.fullmatch(sender)
+    mailbox = parse_mailbox(named[2] if named else sender)
+    if mailbox is None:
+        raise ValueError("the sender's address is not valid")
+    headers = (
+        b"From: " + _named(named[1] if named else "", mailbox),
+        b"Subject: " + header_text(clean(subject)),
+        b"Auto-Submitted: auto-generated",
+        b"MIME-Version: 1.0",
+    )
+    content = _alternative(body) if content_type is ContentType.HTML else _part("plain", body)
+    return Letter(mailbox, b"\r\n".join(headers) + b"\r\n" + content)
+
+
+def _named(name: str, mailbox: Mailbox) -> bytes:
+    address = str(mailbox).encode()
+    if not name:
+        return address
+    if _PLAIN_TEXT.fullmatch(name) and "\\" not in name and "=?" not in name:
+        return f'"{name}" <'.encode() + address + b">"
+    return _encoded_words(name) + b"\r\n <" + address + b">"
+
+
+def header_text(text: str) -> bytes:
+    """A header's value: as it is when short and plain, else in encoded words (RFC 2047)."""
+    if not text or (_PLAIN_TEXT.fullmatch(text) and "=?" not in text):
+        return text.encode()
+    return _encoded_words(text)
+
+
+def _encoded_words(text: str) -> bytes:
+    words, word = [], b""
+    for letter in text:
+        encoded = b"".join(_quoted(octet) for octet in letter.encode())  # a letter is never cut in two
+        if len(word) + len(encoded) > _WORD_OCTETS:
+            words.append(word)
+            word = b""
+        word += encoded
+    words.append(word)
+    return b"\r\n ".join(b"=?utf-8?q?" + word + b"?=" for word in words)
+
+
+def _quoted(octet: int) -> bytes:
+    if octet in _UNQUOTED:
+        return bytes((octet,))
+    return b"_" if octet == 0x20 else b"=%02X" % octet
+
+
+def _alternative(html: str) -> bytes:
+    line = b"\r\n--" + _BOUNDARY  # the line break before a boundary belongs to it
+    return (
+        b'Content-Type: multipart/alternative; boundary="' + _BOUNDARY + b'"\r\n'
+        # the last part is the richest one (RFC 2046 5.1.4)
+        + line + b"\r\n" + _part("plain", text_of(html))
+        + line + b"\r\n" + _part("html", html)
+        + line + b"--\r\n"
+    )  # fmt: skip
+
+
+def _part(subtype: str, text: str) -> bytes:
+    octets = _lines(text)
+    if 2 * len(octets.decode("ascii", "ignore")) < len(octets):  # hardly any ASCII
+        encoding, encoded = "base64", _base64(octets)
+    else:
+        encoding, encoded = "quoted-printable", binascii.b2a_qp(octets)
+    head = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+    return head.encode() + encoded
+
+
+def _lines(text: str) -> bytes:
+    """UTF-8 with CRLF at the end of each line, the last one too; no NUL."""
+    octets = text.replace("\x00", "").encode("utf-8", "replace")
+    octets = re.sub(rb"\r\n|\r|\n", b"\r\n", octets)
+    return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
+
+
+def _base64(octets: bytes) -> bytes:
+    return b"".join(
+        binascii.b2a_base64(octets[at : at + 57], newline=False) + b"\r\n" for at in range(0, len(octets), 57)
+    )
