@@ -1,0 +1,78 @@
+"""The application: its routes, its frame, and how errors are answered."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from varsel.api import openapi
+from varsel.api.bodies import pascal
+from varsel.api.discovery import discovery_routes
+from varsel.api.frame import Frame
+from varsel.api.health import health_routes
+from varsel.api.orders import order_routes
+from varsel.api.parts import ApiParts
+from varsel.api.problems import Invalid, Refusal, unavailable
+from varsel.domain.errors import Unavailable
+
+OPENAPI_PATH: Final = "/swagger/v1/swagger.json"
+
+
+def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastAPI:
+    """The API of one process. Raises `ValueError` when production would accept the development issuer."""
+    production = parts.settings.environment == "production"
+    if production and parts.issuer:
+        raise ValueError("production must not accept the development issuer")
+    app = FastAPI(
+        routes=[
+            *order_routes(parts),
+            *extra_routes,
+            *health_routes(parts),
+            *(discovery_routes(parts.issuer, parts.base) if parts.issuer else ()),
+        ],
+        openapi_url=None if production else OPENAPI_PATH,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            Refusal: _refused,
+            Invalid: _refused,
+            Unavailable: _unavailable,
+            HTTPException: _empty,
+            RequestValidationError: _invalid,
+        },
+    )
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # the way FastAPI documents
+    app.add_middleware(Frame)
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return error.response(request)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Unavailable)
+    return unavailable(error).response(request)
+
+
+async def _empty(_request: Request, error: Exception) -> Response:
+    """Unknown paths, wrong methods: the status says it all (http-api 5.4)."""
+    assert isinstance(error, HTTPException)
+    return Response(status_code=error.status_code, headers=error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """For routes that let FastAPI read: 422 belongs to NOT-00001 alone (design 8)."""
+    assert isinstance(error, RequestValidationError)
+    errors: dict[str, list[str]] = {}
+    for found in error.errors():
+        where, *path = found["loc"]
+        errors.setdefault(pascal(path) if where == "body" else str(path[0]), []).append("The value is not valid.")
+    return Invalid(errors).response(request)

@@ -1,0 +1,115 @@
+"""The frame around every route: paths, unexpected errors, and the one class of JSON routes (http-api 2, design 8)."""
+
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from varsel.api.bodies import Body
+from varsel.api.problems import Invalid
+from varsel.api.schemas import Answer
+from varsel.log import Log
+
+log = Log(__name__)
+
+_FOLDED: Final = ("/notifications/", "/health", "/swagger")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Parameter = Mapping[str, Any]
+"""A parameter as OpenAPI describes it."""
+
+
+class JsonRoute(APIRoute):
+    """Hands the raw request to its endpoint, which reads and checks it itself; the rest is there for OpenAPI.
+
+    `answers`: by status the body's model, or None for an empty body.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        method: str,
+        answers: Mapping[int, type[Answer] | None],
+        body: type[Body] | None = None,
+        parameters: Sequence[Parameter] = (),
+        **documentation: Any,
+    ) -> None:
+        self.body = body
+        status, *others = answers
+        extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
+        if body:
+            reference = {"$ref": f"#/components/schemas/{body.__name__}"}
+            extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+        super().__init__(
+            path,
+            endpoint,
+            methods=[method],
+            status_code=status,
+            response_model=answers[status],
+            responses={other: {"model": model} if (model := answers[other]) else {} for other in others},
+            openapi_extra=extra,
+            **documentation,
+        )
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
+
+
+class Frame:
+    """Outermost of our own: folds paths, refuses NUL in queries, and answers what nobody expected with an empty 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].lower()
+        if path.startswith(_FOLDED):
+            scope["path"] = path[:-1] if path.endswith("/") else path
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        if b"%00" in scope["query_string"] and (refusal := _with_nul(scope["query_string"])):
+            await refusal.response(Request(scope))(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
+        except Exception as e:  # noqa: BLE001 - a bug of ours; the caller hears 500 (http-api 5.4)
+            # the message may hold personal data, so only the kind of error and the places are told
+            log.error("request failed", error=type(e).__name__, where=_places(e), path=_pattern(scope))
+            if started:
+                raise ConnectionAbortedError from None  # the server cuts the connection
+            await Response(status_code=500)(scope, receive, send)
+
+
+def _with_nul(query: bytes) -> Invalid | None:
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if "\0" in name or "\0" in value:
+            return Invalid({name.replace("\0", ""): ["NUL is not allowed."]})
+    return None
+
+
+def _places(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    return [f"{frame.filename.rpartition('/varsel/')[2]}:{frame.lineno}" for frame in frames]
+
+
+def _pattern(scope: Scope) -> str:
+    """The route's path, not the caller's: that may hold anything."""
+    return getattr(scope.get("route"), "path", "")

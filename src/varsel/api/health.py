@@ -1,0 +1,73 @@
+"""Whether the process and its database are well (http-api 22, design 8)."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from varsel.api.parts import ApiParts
+from varsel.api.schemas import Answer
+from varsel.db import DatabaseError
+from varsel.domain.errors import Unavailable
+from varsel.migrate import pending_migrations
+from varsel.status import store
+from varsel.status.summary import Facts
+
+_UNCACHED: Final = {"Cache-Control": "no-store, no-cache"}
+_MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
+
+
+class Readiness(Answer):
+    """The answer of /health/ready. Warnings want a person's eye, but the process can serve."""
+
+    ready: bool
+    problems: tuple[str, ...] = Field(default=())
+    warnings: tuple[str, ...] = Field(default=())
+
+
+def health_routes(parts: ApiParts) -> Sequence[BaseRoute]:
+    async def health(_request: Request) -> Response:
+        try:
+            async with parts.database.reading() as conn:
+                await store.facts(conn)
+        except (Unavailable, DatabaseError):
+            return PlainTextResponse("Unhealthy", 503, _UNCACHED)
+        return PlainTextResponse("Healthy", 200, _UNCACHED)
+
+    async def live(_request: Request) -> Response:
+        return PlainTextResponse("Healthy", 200, _UNCACHED)
+
+    async def ready(_request: Request) -> Response:
+        answer = await _readiness(parts)
+        return answer.response(200 if answer.ready else 503, _UNCACHED)
+
+    return [Route("/health", health), Route("/health/live", live), Route("/health/ready", ready)]
+
+
+async def _readiness(parts: ApiParts) -> Readiness:
+    try:
+        if pending := await pending_migrations(parts.database):
+            return Readiness(ready=False, problems=(f"migrations are missing: {', '.join(pending)}",))
+        async with parts.database.reading() as conn:
+            facts = await store.facts(conn)
+    except (Unavailable, DatabaseError):
+        return Readiness(ready=False, problems=("the database does not answer",))
+    return Readiness(ready=True, warnings=tuple(_warnings(facts, datetime.now(UTC))))
+
+
+def _warnings(facts: Facts, host: datetime) -> list[str]:
+    """`host`: this machine's clock."""
+    found = []
+    if not facts.live_workers:
+        found.append("no worker is alive: orders are accepted, but nothing is sent")
+    if abs(facts.now - host) > _MAX_CLOCK_DIFFERENCE:
+        found.append("the clocks of this machine and of the database differ by more than 2 s")
+    if facts.stray_rows:
+        found.append("rows lie in a default partition: run varsel migrate")
+    if not facts.synchronous_standby:
+        found.append("no synchronous standby: a fail-over could lose what was accepted last")
+    return found

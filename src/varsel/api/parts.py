@@ -1,0 +1,31 @@
+"""What the routes are made of. `wiring` builds it once for each process."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from varsel.api.auth import Authenticator
+from varsel.api.requests import Intake
+from varsel.clock import Clock
+from varsel.db import Database
+from varsel.domain.order import Order
+from varsel.issuer import DevelopmentIssuer
+from varsel.orders.register import Registration
+from varsel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """`register`: `Register.register_order`. `issuer`: the local one, or None where its tokens are not accepted."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    authenticator: Authenticator
+    intake: Intake
+    register: Callable[[Order], Awaitable[Registration]]
+    issuer: DevelopmentIssuer | None = None
+
+    @property
+    def base(self) -> str:
+        """`{base}` of links, without trailing slash."""
+        return self.settings.server.base_url.rstrip("/")
