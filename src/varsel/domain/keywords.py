@@ -1,14 +1,14 @@
 """`$recipientName$` and `$recipientNumber$` in texts. Exact case, every occurrence, nothing else (processing 5)."""
 
 import html
+import re
 from typing import Final
 
-_NAME: Final = "$recipientName$"
-_NUMBER: Final = "$recipientNumber$"
+_KEYWORD: Final = re.compile(r"\$recipient(Name|Number)\$")
 
 
 def has_keyword(*texts: str | None) -> bool:
-    return any(text and (_NAME in text or _NUMBER in text) for text in texts)
+    return any(text and _KEYWORD.search(text) for text in texts)
 
 
 def fill(text: str, *, name: str | None, number: str, markup: bool = False) -> str:
@@ -16,5 +16,5 @@ def fill(text: str, *, name: str | None, number: str, markup: bool = False) -> s
     if name is None:
         return text
     escape = html.escape if markup else str
-    # split by the one, replace the other: a name that holds a keyword is not replaced again
-    return escape(number).join(part.replace(_NAME, escape(name)) for part in text.split(_NUMBER))
+    values = {"Name": escape(name), "Number": escape(number)}
+    return _KEYWORD.sub(lambda found: values[found[1]], text)  # in one pass: values are never read again
