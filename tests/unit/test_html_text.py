@@ -1,5 +1,7 @@
 """The derived text of an HTML mail (channels 2.2, assertion 31)."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,12 @@ words = st.text("abcdefæøå", min_size=1, max_size=8)
         ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
         ("&aelig;&#248;&aring; &lt;b&gt; 1 &amp; 2", "æøå <b> 1 & 2"),
         ("<!-- hemmelig --><style>p{}</style><script>f('</p>')</script>x<title>t</title>", "x"),
-        ("<STYLE>p{}</STYLE>a", "a"),
+        ("<STYLE>p{}</STYLE>a<script>never closed", "a"),
+        ('<p title="a>b" class=x>c</p><p title=\'"\'>d</p>', "c\n\nd"),
+        ('<a class="x" HREF = https://etat.example/it\'s>her</a>', "her (https://etat.example/it's)"),
+        ("1 < 2 <3 & a<b> c</b>", "1 < 2 <3 & a c"),
+        ("a<!DOCTYPE html><?xml?><!-- > -->b<!-- never closed", "ab"),
+        ('a<p title="never closed> b', "a"),
         ("", ""),
     ],
 )
@@ -40,6 +47,15 @@ def test_every_visible_word_is_there_in_order_and_no_hidden_one(pieces: list[tup
     html = "".join(f"<{tag}>{tag.upper()}{word}</{tag}> " for tag, word in pieces)
     shown = [f"{tag.upper()}{word}" for tag, word in pieces if tag not in ("script", "style", "title")]
     assert text_of(html).replace("- ", "").split() == shown
+
+
+@pytest.mark.parametrize(
+    "piece", ["<!--", "<", "<![CDATA[", "<a href='", "&", "</", "<a ", "<a =", "<a> ", "<script>", " \n"]
+)
+def test_half_a_megabyte_of_anything_is_read_at_once(piece: str) -> None:
+    begun = time.process_time()
+    text_of(piece * (500_000 // len(piece)))
+    assert time.process_time() - begun < 5  # seconds; the standard library's parser: up to 300
 
 
 @given(st.text() | st.text("<>/!-a &;\"'=#[]?").map(str))
