@@ -139,7 +139,7 @@ class LinkSimulator:
         except (ParseError, DefusedXmlException):
             return web.Response(status=400, text="not XML")
         client = session.findtext("CLIENT", "")
-        if self._accounts.get(client) != session.findtext("PW"):
+        if client not in self._accounts or self._accounts[client] != session.findtext("PW"):
             return _login_refused("<REASON>Invalid user name or password</REASON>")
         messages = session.findall("MSGLST/MSG")
         if len(messages) > MAX_MESSAGES:
@@ -267,6 +267,7 @@ def _captured(message: Submitted) -> Captured:
         notification_id=None,  # LINK knows a message by its own reference only
         outcome=message.script.name,
         received_at=datetime.now(UTC),
+        reference=message.reference,
     )
 
 
