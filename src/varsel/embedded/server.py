@@ -112,10 +112,11 @@ class Embedded:
         write_private(self.home / "database.dsn", self.dsn)
         return self.dsn
 
-    def stop(self) -> None:
-        """Stop the server: a fast shutdown, and after 7 s a hard one that the next start recovers from."""
+    def stop(self, within: float = 8) -> None:
+        """Stop the server within so many seconds: gently at first, then hard, and the next start recovers."""
         if child := self._child:
-            for sig, seconds in ((signal.SIGINT, 7), (signal.SIGQUIT, 1), (signal.SIGKILL, None)):
+            gently = max(0.2, within - 1)
+            for sig, seconds in ((signal.SIGINT, gently), (signal.SIGQUIT, 0.8), (signal.SIGKILL, None)):
                 child.send_signal(sig)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(seconds)

@@ -1,0 +1,88 @@
+"""The settings that `varsel up` hands to its children: one generated file in the home, for its owner alone."""
+
+import json
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from varsel.cli.startup import free_port
+from varsel.embedded.place import write_private
+
+_LOOPBACK: Final = "127.0.0.1"
+_HEADING: Final = (
+    "# Written by `varsel up` at every start: changes are lost. Put yours in a file that VARSEL_CONFIG names.\n"
+)
+
+
+def write_settings(home: Path, values: dict[str, Any]) -> Path:
+    """Write the file for the children: what VARSEL_CONFIG names now, and these values over it. Returns its path."""
+    merged = dict(tomllib.loads(Path(named).read_text())) if (named := os.environ.get("VARSEL_CONFIG")) else {}
+    for name, value in values.items():
+        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, dict) else value
+    file = home / "up.toml"
+    write_private(file, _HEADING + toml(merged))
+    return file
+
+
+def sandbox_values(home: Path) -> dict[str, Any]:
+    """Settings of the sandbox (design 8): simulators on free ports of loopback, and short waits."""
+    kept = _kept_secrets(home / "sandbox.json")
+    mail, gateway, bounces = (free_port(_LOOPBACK, 0) for _ in range(3))
+    return {
+        "sandbox": {"enabled": True},
+        "auth": {"development_issuer": True},
+        "processing": {"sms_window_always_open": True},
+        "delivery": {"settle_email_after": 5, "unknown_wait": 5},
+        "bounces": {"port": bounces, "keys": [kept["verp_key"]]},
+        "providers": [
+            {"type": "smtp", "name": "sandbox-mail", "host": _LOOPBACK, "port": mail, "tls": "none"},
+            {
+                "type": "link",
+                "name": "sandbox-sms",
+                "url": f"http://{_LOOPBACK}:{gateway}/",
+                "username": "sandbox",
+                "password": kept["gateway_password"],
+                "report_username": "sandbox",
+                "report_password": kept["report_password"],
+            },
+        ],
+    }
+
+
+def _kept_secrets(file: Path) -> dict[str, str]:
+    """Made once for each home: bounces and delivery reports of yesterday are still recognised today."""
+    if not file.exists():
+        names = ("verp_key", "gateway_password", "report_password")
+        write_private(file, json.dumps({name: secrets.token_urlsafe(24) for name in names}))
+    kept: dict[str, str] = json.loads(file.read_text())
+    return kept
+
+
+def toml(values: dict[str, Any]) -> str:
+    """Settings as TOML, one line for each name or, in tables, for each section."""
+    plain = [f"{_scalar(name)} = {_value(value)}" for name, value in values.items() if not isinstance(value, dict)]
+    tables = [
+        "\n".join([f"\n[{_scalar(name)}]", *(f"{_scalar(key)} = {_value(value)}" for key, value in section.items())])
+        for name, section in values.items()
+        if isinstance(section, dict)
+    ]
+    return "\n".join([*plain, *tables]) + "\n"
+
+
+def _value(value: object) -> str:
+    match value:
+        case list() | tuple():
+            return f"[{', '.join(_value(member) for member in value)}]"
+        case dict():
+            return f"{{{', '.join(f'{_scalar(key)} = {_value(member)}' for key, member in value.items())}}}"
+        case str() | bool() | int() | float():
+            return _scalar(value)
+        case _:
+            raise TypeError(f"no setting is a {type(value).__name__}")
+
+
+def _scalar(value: str | bool | float) -> str:
+    """JSON's strings, numbers and booleans are TOML's, but for the one control character that JSON leaves as it is."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,57 @@
+"""The command `varsel`. Sub-commands are imported when they run: `varsel --help` imports click and nothing else."""
+
+import importlib
+from typing import Final, NamedTuple
+
+import click
+
+import varsel
+
+
+class _Command(NamedTuple):
+    module: str
+    name: str  # of the click command in that module
+    help: str  # one line for the list; None of the modules is imported for it
+    hidden: bool = False
+
+
+COMMANDS: Final = {
+    "up": _Command("up", "up", "Run everything on this machine."),
+    "demo": _Command("demo", "demo", "Show the service at work, with synthetic people."),
+    "api": _Command("api", "api", "Run one API process."),
+    "worker": _Command("worker", "worker", "Run one worker process."),
+    "migrate": _Command("migrate", "migrate", "Bring the database's schema up to this release."),
+    "token": _Command("token", "token", "Print a token of the local development issuer."),
+    "import": _Command("import_", "import_", "Load contact data into the registers' local copies."),
+    "generate": _Command("import_", "generate", "Write synthetic people and organisations."),
+    "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [name for name, command in COMMANDS.items() if not command.hidden]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if not (command := COMMANDS.get(cmd_name)):
+            return None
+        found = getattr(importlib.import_module(f"varsel.cli.{command.module}"), command.name)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(varsel.__version__, prog_name="varsel")
+def cli() -> None:
+    """Varsel: email and SMS from an order to its fate.
+
+    Settings are VARSEL_<SECTION>__<NAME> variables, or a TOML file that VARSEL_CONFIG names.
+    """
+
+
+def main() -> None:
+    cli(prog_name="varsel")

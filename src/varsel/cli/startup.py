@@ -1,0 +1,108 @@
+"""What every command does first: read the settings, refuse the unsafe ones, find the database, take the port."""
+
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+import pydantic
+
+from varsel import settings
+from varsel.embedded.place import default_home, running_dsn
+from varsel.settings import Settings
+
+
+class Refused(click.ClickException):
+    """A person must change something; trying again is of no use. `varsel up` stops when a child ends so."""
+
+    exit_code = 2
+
+
+def load_settings(given: Mapping[str, object] = MappingProxyType({})) -> Settings:
+    """The settings, after what the command line gave: names of variables, with None for what it did not.
+
+    Wrong settings are named; their values, which may be secrets, are not shown.
+    """
+    try:
+        return settings.load(environment(given))
+    except pydantic.ValidationError as e:
+        wrong = "\n".join(f"  {_variable(error['loc'])}: {error['msg']}" for error in e.errors(include_input=False))
+        raise Refused(f"wrong settings:\n{wrong}") from None
+    except (OSError, tomllib.TOMLDecodeError) as e:
+        raise Refused(f"the file that VARSEL_CONFIG names cannot be read: {e}") from None
+
+
+def environment(given: Mapping[str, object]) -> dict[str, str]:
+    """Our environment with these variables in it."""
+    return {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    section, *rest = (str(part) for part in location)
+    return "__".join([f"VARSEL_{section.upper()}", *([".".join(rest).upper()] if rest else [])])
+
+
+def home_of(chosen: Settings) -> Path:
+    return (chosen.home or default_home()).absolute()
+
+
+def with_database(chosen: Settings) -> Settings:
+    """The settings with the address of a database in them: the given one, or the running embedded one of the home."""
+    if chosen.database_url:
+        return chosen
+    dsn = running_dsn(home_of(chosen))
+    if not dsn:
+        raise Refused(
+            f"no database: no `varsel up` is running with the home {home_of(chosen)}. "
+            f"Start one, name its --home, or set VARSEL_DATABASE_URL"
+        )
+    return chosen.model_copy(update={"database_url": pydantic.SecretStr(dsn)})
+
+
+def database_url(chosen: Settings) -> str:
+    assert chosen.database_url, "with_database() comes first"
+    return chosen.database_url.get_secret_value()
+
+
+def refuse_unsafe(chosen: Settings, *, expose: bool) -> None:
+    """Production runs without the sandbox; everything else stays on this machine unless --expose says otherwise."""
+    if chosen.environment == "production":
+        forbidden = {
+            "sandbox.enabled": chosen.sandbox.enabled,
+            "auth.development_issuer": chosen.auth.development_issuer,
+        }
+        if found := [name for name, used in forbidden.items() if used]:
+            raise Refused(f"not in production (VARSEL_ENVIRONMENT): {', '.join(found)}")
+    elif not expose and not is_loopback(chosen.server.host):
+        raise Refused(
+            f"{chosen.server.host} can be reached from other machines. Only VARSEL_ENVIRONMENT=production listens "
+            f"there; add --expose if you mean it"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, if it can be listened on; for 0 a free one. Says so when it is taken."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except OSError as e:
+        raise Refused(f"cannot listen on {host}: {e.strerror}") from None
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+            sock.listen()
+        except OSError as e:
+            raise Refused(f"cannot listen on {host} port {port} ({e.strerror}): choose another with --port") from None
+        found: int = sock.getsockname()[1]
+        return found
