@@ -4,6 +4,7 @@ CREATE TABLE captured_message (
     id              uuid PRIMARY KEY,
     channel         channel NOT NULL,
     notification_id uuid,
+    reference       text,                  -- the gateway's own, where the message does not name its notification
     sender          text NOT NULL,
     recipient       text NOT NULL,
     subject         text,

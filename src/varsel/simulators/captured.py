@@ -13,7 +13,8 @@ class Captured:
 
     `raw` is what came in: the whole mail, or the `MSG` of the gateway's XML. `parts` is 1 for mail. `alphabet` is
     `GSM-7`, `UCS-2` or None. `outcome` names what the simulator does with it (`""`: the ordinary case). `received_at`
-    is machine time; the sandbox's offset is added when it is stored.
+    is machine time; the sandbox's offset is added when it is stored. `reference`: what the gateway calls the message;
+    it leads to the notification when the message itself does not name it.
     """
 
     channel: Channel
@@ -28,3 +29,4 @@ class Captured:
     notification_id: NotificationId | None
     outcome: str
     received_at: datetime
+    reference: str | None = None

@@ -16,10 +16,14 @@ KEPT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A captured message as it is looked at; `raw_message` reads the rest. `received_at` is business time."""
+    """A captured message as it is looked at; `raw_message` reads the rest. `received_at` is business time.
+
+    Where only the gateway's `reference` leads to the notification, its id is known once the sender has stored that.
+    """
 
     id: UUID
     channel: Channel
+    reference: str | None
     notification_id: NotificationId | None
     sender: str
     recipient: str
@@ -57,7 +61,9 @@ class Counts:
 
 
 _COLUMNS: Final = """
-       id, channel::text, notification_id, sender, recipient, subject, text, html, parts, alphabet, outcome, received_at
+       id, channel::text, reference, coalesce(notification_id, (
+           SELECT n.id FROM notification n WHERE n.provider_ref = m.reference AND n.channel = m.channel LIMIT 1
+       )), sender, recipient, subject, text, html, parts, alphabet, outcome, received_at
 """
 _MATCHES: Final = """
        (%(to)s::text[] IS NULL OR lower(recipient) = ANY(%(to)s))
@@ -68,15 +74,16 @@ _MATCHES: Final = """
 """
 
 _INSERT: Final = """
-INSERT INTO captured_message (id, channel, notification_id, sender, recipient, subject, text, html, raw, parts,
-                              alphabet, outcome, received_at)
-SELECT m.id, m.channel::channel, m.notification_id, m.sender, m.recipient, m.subject, m.text, m.html, m.raw, m.parts,
-       m.alphabet, m.outcome, m.received_at + c.shift
-  FROM unnest(%(id)s::uuid[], %(channel)s::text[], %(notification_id)s::uuid[], %(sender)s::text[],
-              %(recipient)s::text[], %(subject)s::text[], %(text)s::text[], %(html)s::text[], %(raw)s::bytea[],
-              %(parts)s::int[], %(alphabet)s::text[], %(outcome)s::text[], %(received_at)s::timestamptz[])
-       AS m (id, channel, notification_id, sender, recipient, subject, text, html, raw, parts, alphabet, outcome,
-             received_at),
+INSERT INTO captured_message (id, channel, notification_id, reference, sender, recipient, subject, text, html, raw,
+                              parts, alphabet, outcome, received_at)
+SELECT m.id, m.channel::channel, m.notification_id, m.reference, m.sender, m.recipient, m.subject, m.text, m.html,
+       m.raw, m.parts, m.alphabet, m.outcome, m.received_at + c.shift
+  FROM unnest(%(id)s::uuid[], %(channel)s::text[], %(notification_id)s::uuid[], %(reference)s::text[],
+              %(sender)s::text[], %(recipient)s::text[], %(subject)s::text[], %(text)s::text[], %(html)s::text[],
+              %(raw)s::bytea[], %(parts)s::int[], %(alphabet)s::text[], %(outcome)s::text[],
+              %(received_at)s::timestamptz[])
+       AS m (id, channel, notification_id, reference, sender, recipient, subject, text, html, raw, parts, alphabet,
+             outcome, received_at),
        sandbox_clock c
 """
 
@@ -88,7 +95,7 @@ async def insert(conn: Conn, messages: Sequence[Captured]) -> list[UUID]:
         name: [_storable(value) for value in values]
         for name, values in columns(messages, "sender", "recipient", "subject", "text", "html", "outcome").items()
     }
-    others = columns(messages, "channel", "notification_id", "raw", "parts", "alphabet", "received_at")
+    others = columns(messages, "channel", "notification_id", "reference", "raw", "parts", "alphabet", "received_at")
     await execute(conn, _INSERT, {"id": ids, **texts, **others})
     return ids
 
@@ -109,7 +116,7 @@ async def prune(conn: Conn, keep: int = KEPT) -> int:
     return await execute(conn, _PRUNE, {"keep": keep})
 
 
-_FIND: Final = f"SELECT {_COLUMNS} FROM captured_message WHERE {_MATCHES} ORDER BY id DESC LIMIT %(limit)s"
+_FIND: Final = f"SELECT {_COLUMNS} FROM captured_message m WHERE {_MATCHES} ORDER BY id DESC LIMIT %(limit)s"
 
 
 async def find(conn: ReadConn, search: Search, *, limit: int) -> list[Message]:
@@ -128,7 +135,7 @@ async def count(conn: ReadConn, search: Search) -> Counts:
 
 
 async def get(conn: ReadConn, message_id: UUID) -> Message | None:
-    sql = f"SELECT {_COLUMNS} FROM captured_message WHERE id = %(id)s"
+    sql = f"SELECT {_COLUMNS} FROM captured_message m WHERE id = %(id)s"
     return await fetch_one(conn, sql, {"id": message_id}, _message)
 
 
@@ -138,7 +145,7 @@ async def raw_message(conn: ReadConn, message_id: UUID) -> bytes | None:
 
 
 _EARLIER: Final = f"""
-SELECT {_COLUMNS} FROM captured_message
+SELECT {_COLUMNS} FROM captured_message m
  WHERE lower(recipient) = lower(%(recipient)s) AND id < %(id)s
    AND channel = %(channel)s::channel AND sender = %(sender)s
  ORDER BY id DESC LIMIT %(limit)s

@@ -1,0 +1,171 @@
+"""A real browser for tests: Debian's headless Chromium, driven over its DevTools socket."""
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+CHROMIUM: Final = Path("/usr/bin/chromium")
+_WAIT_SECONDS: Final = 20
+_FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+    "--remote-debugging-port=0",
+)
+
+
+class Page:
+    """One tab. What the page logs as an error, a failed load or a broken policy included, is kept in `errors`."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._loaded = asyncio.Event()
+        self.errors: list[str] = []
+
+    async def goto(self, url: str) -> None:
+        """Open an address, and wait until the page with its pictures and scripts has loaded."""
+        self._loaded.clear()
+        await self.send("Page.navigate", url=url)
+        await self.loaded()
+
+    async def loaded(self) -> None:
+        async with asyncio.timeout(_WAIT_SECONDS):
+            await self._loaded.wait()
+
+    async def click_through(self, selector: str) -> None:
+        """Click what loads another page, and wait for that page."""
+        self._loaded.clear()
+        await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+        await self.loaded()
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression; a promise is awaited."""
+        answer = await self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise AssertionError(answer["exceptionDetails"])
+        return answer["result"].get("value")
+
+    async def until(self, expression: str) -> None:
+        """Wait until an expression is true in the page, looking at each frame it draws."""
+        check = f"new Promise(done => {{ const look = () => ({expression}) ? done(1) : setTimeout(look, 16); look() }})"
+        async with asyncio.timeout(_WAIT_SECONDS):
+            await self.evaluate(check)
+
+    async def press(self, key: str) -> None:
+        """One key, as a person would: `Tab`, `Enter`, `ArrowDown`, `/` or a letter."""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowUp": 38, "ArrowDown": 40}
+        event = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0)}
+        await self.send("Input.dispatchKeyEvent", type="keyDown", **event, **({"text": text} if text else {}))
+        await self.send("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    async def look(
+        self, *, width: int = 1280, height: int = 900, dark: bool = False, language: str = "nb", script: bool = True
+    ) -> None:
+        """What the visitor has: a window, a theme, a language, and whether scripts run. Holds from the next page on."""
+        mobile = width < 500
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        await self.send("Emulation.setDeviceMetricsOverride", **size)
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.send("Emulation.setEmulatedMedia", features=[theme])
+        await self.send("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
+        await self.send("Emulation.setScriptExecutionDisabled", value=not script)
+
+    async def screenshot(self) -> bytes:
+        """The whole page, to its end, as PNG."""
+        picture = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(picture["data"])
+
+    async def send(self, method: str, **params: object) -> Any:
+        """A DevTools command; see the DevTools protocol for what there is."""
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        await self._socket.send_json({"id": number, "method": method, "params": params})
+        async with asyncio.timeout(_WAIT_SECONDS + 10):
+            return await answer
+
+    async def listen(self) -> None:
+        async for message in self._socket:
+            event = json.loads(message.data)
+            if "id" in event:
+                self._answer(event)
+            elif event["method"] == "Page.loadEventFired":
+                self._loaded.set()
+            elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
+                self.errors.append(event["params"]["entry"]["text"])
+            elif event["method"] == "Runtime.exceptionThrown":
+                self.errors.append(json.dumps(event["params"]["exceptionDetails"]))
+
+    def _answer(self, event: dict[str, Any]) -> None:
+        future = self._answers.pop(event["id"])
+        if "error" in event:
+            future.set_exception(AssertionError(event["error"]))
+        else:
+            future.set_result(event["result"])
+
+
+@asynccontextmanager
+async def browser_page() -> AsyncIterator[Page]:
+    """A tab in a browser of its own, without any history. Both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="varsel-browser-", ignore_cleanup_errors=True) as profile:
+        process = await asyncio.create_subprocess_exec(
+            CHROMIUM,
+            *_FLAGS,
+            f"--user-data-dir={profile}",
+            "about:blank",
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                port = await _devtools_port(process)
+            async with aiohttp.ClientSession() as session, _tab(session, port) as page:
+                yield page
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _devtools_port(process: asyncio.subprocess.Process) -> int:
+    assert process.stderr is not None
+    while line := (await process.stderr.readline()).decode():
+        if "DevTools listening on" in line:
+            return int(line.split("/")[2].rpartition(":")[2])
+    raise AssertionError("the browser ended before it listened")
+
+
+@asynccontextmanager
+async def _tab(session: aiohttp.ClientSession, port: int) -> AsyncIterator[Page]:
+    async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+        tab = next(t for t in await answer.json() if t["type"] == "page")
+    async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+        page = Page(socket)
+        listening = asyncio.create_task(page.listen())
+        try:
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                await page.send(f"{domain}.enable")
+            yield page
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
