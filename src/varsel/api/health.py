@@ -25,6 +25,7 @@ class Readiness(Answer):
     """The answer of /health/ready. Warnings want a person's eye, but the process can serve."""
 
     ready: bool
+    workers: int = 0  # that are alive
     problems: tuple[str, ...] = Field(default=())
     warnings: tuple[str, ...] = Field(default=())
 
@@ -56,7 +57,7 @@ async def _readiness(parts: ApiParts) -> Readiness:
             facts = await store.facts(conn)
     except (Unavailable, DatabaseError):
         return Readiness(ready=False, problems=("the database does not answer",))
-    return Readiness(ready=True, warnings=tuple(_warnings(facts, datetime.now(UTC))))
+    return Readiness(ready=True, workers=facts.live_workers, warnings=tuple(_warnings(facts, datetime.now(UTC))))
 
 
 def _warnings(facts: Facts, host: datetime) -> list[str]:

@@ -14,7 +14,15 @@ from varsel.api.auth import Authenticator
 from varsel.api.parts import ApiParts
 from varsel.api.requests import Intake
 from varsel.api.server import Timeouts, serve
-from varsel.cli.startup import Refused, database_url, home_of, load_settings, refuse_unsafe, with_database
+from varsel.cli.startup import (
+    Refused,
+    database_url,
+    home_of,
+    load_settings,
+    refuse_unsafe,
+    saying_what_is_missing,
+    with_database,
+)
 from varsel.heartbeat import beat as heartbeat
 from varsel.issuer import DevelopmentIssuer
 from varsel.settings import Settings
@@ -34,7 +42,7 @@ def api(home: Path | None, host: str | None, port: int | None, expose: bool) -> 
     chosen = with_database(chosen)
     log.configure(chosen.log_level)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with saying_what_is_missing(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(chosen))
     except OSError as e:
         raise Refused(f"{e}: choose another port with --port") from e

@@ -4,7 +4,8 @@ import ipaddress
 import os
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ import click
 import pydantic
 
 from varsel import settings
+from varsel.domain.errors import Unavailable
 from varsel.embedded.place import default_home, running_dsn
 from varsel.settings import Settings
 
@@ -66,6 +68,15 @@ def with_database(chosen: Settings) -> Settings:
 def database_url(chosen: Settings) -> str:
     assert chosen.database_url, "with_database() comes first"
     return chosen.database_url.get_secret_value()
+
+
+@contextmanager
+def saying_what_is_missing() -> Iterator[None]:
+    """One line for a person when the other side is missing; whoever supervises us starts us again."""
+    try:
+        yield
+    except Unavailable as e:
+        raise click.ClickException(str(e)) from e
 
 
 def refuse_unsafe(chosen: Settings, *, expose: bool) -> None:

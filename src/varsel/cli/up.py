@@ -89,8 +89,7 @@ def _run(chosen: Settings, given: dict[str, object], *, workers: int) -> None:
     """Until `Stopped`. Everything it started has stopped when it returns."""
     home, port = home_of(chosen), free_port(chosen.server.host, chosen.server.port)
     with _database(chosen, home) as (url, server):
-        for name in bring_up_to_date(url):
-            click.echo(f"Migrated: {name}")
+        bring_up_to_date(url)
         variables = given | _handed_over(chosen, home, url, port)
         final = load_settings(variables)
         processes = Processes(_specs(workers, sandbox=final.sandbox.enabled), environment(variables))
