@@ -1,0 +1,131 @@
+"""Claims and results over many connections: disjoint, fair, fenced, and counted once (proven 2, 4, 5)."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fakes import FakeProvider
+from road import Road, Worker, until
+from varsel.clock import ManualClock
+from varsel.db import Database, fetch
+from varsel.delivery import store
+from varsel.delivery.ports import Refused, SendResult
+from varsel.delivery.store import Recorded
+from varsel.domain.ids import ClaimId, NotificationId, WorkerId, uuid7
+from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.order import Lane, Recipient
+from varsel.resolution import store as resolution
+
+
+@pytest.fixture
+async def road(database: Database, clock: ManualClock) -> AsyncIterator[Road]:
+    road = Road(database, clock)
+    yield road
+    assert await road.wrong_counters() == 0
+    await road.waker.close()
+
+
+async def fill(road: Road, creators: dict[str, int], each: int = 1) -> None:
+    """Resolved orders: for each creator so many orders, of `each` recipients."""
+    for creator, count in creators.items():
+        for _ in range(count):
+            people = tuple(Recipient(email=f"p{i}@example.com") for i in range(each))
+            await road.place(creator=creator, recipients=people)
+    worker = await road.worker()
+    while await worker.resolution.resolve_due(Lane.ORDINARY) + await worker.resolution.resolve_due(Lane.BULK):
+        pass
+
+
+async def claim(road: Road, worker: int, *, limit: int = 500, after: int = 0, lane: Lane = Lane.ORDINARY) -> list[Any]:
+    async with road.db.autocommit() as conn:
+        return await store.claim(
+            conn,
+            claim_id=ClaimId(uuid7()),
+            worker=WorkerId(worker),
+            provider="mail",
+            channel=Channel.EMAIL,
+            lane=lane,
+            after=after,
+            limit=limit,
+            now=road.clock.now(),
+        )
+
+
+async def test_claims_made_at_once_are_disjoint_and_leave_nothing(road: Road) -> None:
+    await fill(road, {"ttd": 30}, each=10)
+    claims = await asyncio.gather(*(claim(road, worker, limit=50) for worker in range(8)))
+    ids = [row.id for rows in claims for row in rows]
+    assert len(ids) == len(set(ids)) == 300
+
+
+async def test_a_creator_with_little_work_is_not_kept_waiting_by_one_with_much(road: Road) -> None:
+    await fill(road, {"big": 40, "small": 1, "tiny": 1}, each=10)
+    first = Counter(row.creator_name for row in await claim(road, 1, limit=30))
+    assert first == {"big": 10, "small": 10, "tiny": 10}
+
+
+async def test_a_row_that_waits_or_has_expired_is_not_claimed(road: Road) -> None:
+    await fill(road, {"ttd": 3})
+    async with road.db.autocommit() as conn:
+        await conn.execute(
+            "UPDATE notification SET wake_at = now() WHERE id = (SELECT min(id::text)::uuid FROM notification)"
+        )
+    assert len(await claim(road, 1)) == 2
+    await fill(road, {"ttd": 3})
+    road.clock.advance(timedelta(hours=48))
+    assert await claim(road, 1) == []
+
+
+async def test_a_result_from_a_claim_that_was_lost_changes_nothing(road: Road) -> None:
+    await fill(road, {"ttd": 1})
+    (row,) = await claim(road, 1)
+    old = Recorded(NotificationId(row.id), ClaimId(uuid7()), "mail", 1, State.FAILED, reason=Reason.BOUNCED)
+    async with road.db.transaction() as conn:
+        assert await store.record(conn, [old], [], now=road.clock.now()) == frozenset()
+    assert await road.outcomes() == [("email", "claimed")]
+
+
+async def test_four_workers_at_once_complete_every_order_exactly_once(road: Road) -> None:
+    road.mail = FakeProvider("mail", max_batch=25, step=100)
+    results: list[SendResult] = [Refused(Reason.BOUNCED)]
+    road.mail.answers = lambda _: results[0]
+    await fill(road, {"a": 60, "b": 60, "c": 60}, each=7)
+    await fill(road, {"a": 1}, each=400)
+    workers = [await road.worker() for _ in range(4)]
+
+    async def drain(worker: Worker) -> None:
+        while await worker.mail.send_due():
+            pass
+        await until(lambda: worker.mail.idle)
+
+    await asyncio.gather(*(drain(worker) for worker in workers))
+    assert len(road.mail.sent) == len({m.id for m in road.mail.sent}) == 180 * 7 + 400
+    assert await road.value("SELECT count(*) FROM orders WHERE state <> 'Completed'") == 0
+    assert await road.value("SELECT count(*) FROM feed_pending") == 181
+    assert await road.value("SELECT count(*) FROM claim") == 0
+
+
+async def plan(conn: Any, sql: str, params: dict[str, Any]) -> str:
+    return "\n".join(await fetch(conn, f"EXPLAIN (COSTS OFF) {sql}", params, str))
+
+
+async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road: Road) -> None:
+    people = tuple(Recipient(email=f"p{i}@example.com") for i in range(10_000))
+    for creator in ("a", "b", "c", "d", "e"):
+        await road.place(creator=creator, recipients=people)
+    await fill(road, {"ttd": 300})
+    async with road.db.transaction() as conn:
+        await conn.execute("ANALYZE notification, orders")
+        lane: dict[str, Any] = {"channel": "email", "lane": 2, "after": 0, "fan": 16}
+        creators = await plan(conn, store.CREATORS, lane)
+        claimed: dict[str, Any] = {"creators": [1, 2], "quota": 250, "claim": uuid7(), "provider": "mail"}
+        taken = await plan(conn, store.CLAIM, {**lane, **claimed, "worker": 1, "now": road.clock.now()})
+        due = await plan(conn, resolution.CLAIM, {"creators": [1], "lane": 1, "quota": 100, "worker": 1})
+    assert "creator_id_id_idx" in creators
+    month = f"{datetime.now(UTC):%Y_%m}"  # the other leaves are empty
+    assert f"Seq Scan on notification_{month}" not in creators + taken
+    assert f"Seq Scan on orders_{month}" not in due
