@@ -17,6 +17,7 @@ _BASIC: Final = (
 )
 _EXTENSION: Final = "\f^{}\\[~]|€"  # two septets each: ESC and a code
 _GSM_7: Final = re.compile(f"[{re.escape(_BASIC + _EXTENSION)}]*")
+_CLEAN: Final = re.compile(f"[{re.escape((_BASIC + _EXTENSION).translate({13: None, 12: None}))}]*")  # no CR, no FF
 _EXTENDED: Final = re.compile(f"[{re.escape(_EXTENSION)}]")
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.!*() -]")
@@ -61,7 +62,7 @@ def clean(text: str) -> str:
 
     Either way it is NFC, lines end in LF, and control characters and halves of pairs are gone.
     """
-    if text.isascii() and text.isprintable() and "`" not in text:
+    if _CLEAN.fullmatch(text):
         return text
     text = _LONE_SURROGATES.sub("\ufffd", _LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text)))
     text = _CONTROLS.sub("", text)

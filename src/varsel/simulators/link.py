@@ -32,6 +32,7 @@ Capture = Callable[[Sequence[Captured]], Awaitable[None]]
 MAX_MESSAGES: Final = 100
 _HANG: Final = 60  # seconds
 _JOURNAL: Final = 10_000
+_DOCUMENTS: Final = 200
 _MAX_BODY: Final = 8 * 1024 * 1024
 _RECEIVER: Final = re.compile(r"[1-9][0-9]{8,14}")
 _NUMERIC_SENDER: Final = re.compile(r"[0-9]{3,15}")
@@ -74,7 +75,7 @@ class LinkSimulator:
         """`accounts`: user name → password. `port` 0: any free one."""
         self.port = port
         self.journal: deque[Submitted | ReportSent] = deque(maxlen=_JOURNAL)
-        self.documents: deque[bytes] = deque(maxlen=_JOURNAL)  # as received, passwords and all
+        self.documents: deque[bytes] = deque(maxlen=_DOCUMENTS)  # as received, passwords and all
         self.accepted = 0
         self._host = host
         self._accounts = accounts
