@@ -118,6 +118,7 @@ async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road
     for creator in ("a", "b", "c", "d", "e"):
         await road.place(creator=creator, recipients=people)
     await fill(road, {"ttd": 300})
+    await asyncio.gather(*(road.place(creator="later") for _ in range(3_000)))
     async with road.db.transaction() as conn:
         await conn.execute("ANALYZE notification, orders")
         lane: dict[str, Any] = {"channel": "email", "lane": 2, "after": 0, "fan": 16}
