@@ -1,0 +1,54 @@
+# Each target works from a fresh clone: what is missing is installed first.
+PY := .venv/bin/python
+VENV := .venv/.installed
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo false)
+
+.PHONY: setup demo test check format bench chaos lock clean browser
+
+setup: $(VENV)
+
+$(VENV): pyproject.toml requirements-dev.txt
+	@python3 -m venv .venv
+	@echo "Installing into .venv …"
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)
+	@.venv/bin/varsel demo $(if $(EXIT),--exit)
+
+# Chromium is wanted by the tests of pages; without root it must be there already, or those tests say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && { \
+		echo "Installing Chromium for the tests of pages …"; \
+		apt-get update -qq >/dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } ; }
+
+test: $(VENV) browser check
+	@.venv/bin/pytest -n 4 --dist worksteal
+
+check: $(VENV)
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo --quiet 2>/dev/null || .venv/bin/lint-imports
+
+format: $(VENV)
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: $(VENV)
+	@$(PY) -m bench
+
+chaos: $(VENV)
+	@$(PY) -m bench.chaos
+
+LOCK := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe
+
+lock: $(VENV)
+	@$(LOCK) --output-file requirements.txt pyproject.toml
+	@$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+clean:
+	@rm -rf .venv .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,77 @@
+"""One API process: everything that comes in from outside, over HTTP and (delivery status notifications) over SMTP."""
+
+import asyncio
+import signal
+import socket
+
+from varsel.api.app import create_app
+from varsel.api.auth import Authenticator
+from varsel.api.bounces import BounceListener
+from varsel.api.parts import ApiParts
+from varsel.api.reports import report_routes
+from varsel.api.requests import Intake
+from varsel.api.server import Timeouts, serve_on
+from varsel.cli.startup import database_url, home_of
+from varsel.delivery.report import Inbox
+from varsel.heartbeat import beat as heartbeat
+from varsel.issuer import DevelopmentIssuer
+from varsel.log import Log
+from varsel.settings import LinkProviderSettings, Settings
+from varsel.timeshift.advance import ClockControl
+from varsel.timeshift.follow import follow_clock, take_clock
+from varsel.ui.sandbox import sandbox_routes
+from varsel.wiring import Parts, open_parts
+
+log = Log(__name__)
+
+
+async def serve_api(settings: Settings, sock: socket.socket) -> None:
+    """Answer requests on a listening socket until SIGTERM or SIGINT; what was accepted is stored before it ends."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    parts = await open_parts(
+        settings, database_url(settings), name="varsel api", connections=settings.database.api_connections
+    )
+    try:
+        await _serve(parts, sock, stop)
+    finally:
+        await parts.close()
+
+
+async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None:
+    settings = parts.settings
+    await take_clock(parts.db, parts.clock)
+    lease = settings.delivery.lease
+    process = await heartbeat.begin(parts.db, kind="api", lease=lease, clock_version=parts.clock.version)
+    tasks = [asyncio.create_task(_beat(parts, process_id=process))]
+    if settings.sandbox.enabled:
+        tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, process)))
+    inbox, register = parts.inbox(), parts.register()
+    bounces = BounceListener(settings.bounces, inbox.store, relayed_is_delivered=settings.delivery.relayed_is_delivered)
+    if settings.bounces.port is not None:
+        await bounces.start()
+    issuer = DevelopmentIssuer(home_of(settings)) if settings.auth.development_issuer else None
+    app = create_app(
+        ApiParts(
+            settings=settings,
+            clock=parts.clock,
+            database=parts.db,
+            authenticator=Authenticator.from_settings(settings.auth, issuer),
+            intake=Intake.from_settings(settings.server),
+            register=register.register_order,
+            issuer=issuer,
+        ),
+        extra_routes=_extra_routes(parts, inbox),
+    )
+    try:
+        server = settings.server
+        await serve_on(app, sock, stop, timeouts=Timeouts(server.header_timeout, server.body_chunk_timeout))
+    finally:
+        if settings.bounces.port is not None:
+            await bounces.stop()
+        await register.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await heartbeat.end(parts.db, process)
