@@ -1,7 +1,6 @@
 # Each target works from a fresh clone: what is missing is installed first.
 PY := .venv/bin/python
 VENV := .venv/.installed
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo false)
 
 .PHONY: setup demo test check format bench chaos lock clean browser
 
