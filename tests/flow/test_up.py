@@ -19,13 +19,13 @@ READY = "Varsel is ready: API http://localhost:"
 
 
 @contextmanager
-def up(home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A running `varsel up`, on a free port."""
+def up(home: Path, *options: str, port: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """A running `varsel up`, on a free port unless one is named."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VARSEL_")}
     with (
         (home / "log").open("ab") as log,
         subprocess.Popen(
-            [*VARSEL, "up", "--home", home, "--port", "0", *options],
+            [*VARSEL, "up", "--home", home, "--port", str(port), *options],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -118,13 +118,14 @@ def test_whatever_is_killed_comes_back_and_the_address_stays(home: Path) -> None
 
 def test_kill_9_of_the_supervisor_ends_all_and_the_next_start_takes_over(home: Path) -> None:
     with up(home) as process:
-        wait_until_ready(process)
+        port = wait_until_ready(process)
         family = children(process.pid)
         process.kill()
         process.wait()
-        wait_for("the end of its children", lambda: not any(runs(pid) for pid in family.values()))
-    with up(home) as process:
-        assert answers(wait_until_ready(process))
+        with up(home, port=port) as successor:
+            assert wait_until_ready(successor) == port
+            assert answers(port)
+            assert not any(runs(pid) for pid in family.values())
 
 
 def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(home: Path) -> None:

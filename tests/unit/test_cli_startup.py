@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from varsel import settings
 from varsel.cli.child_settings import sandbox_values, toml, write_settings
 from varsel.cli.main import COMMANDS, cli
-from varsel.cli.startup import Refused, free_port, is_loopback, load_settings, refuse_unsafe
+from varsel.cli.startup import Refused, is_loopback, listen, load_settings, refuse_unsafe
 from varsel.settings import Settings
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -106,9 +106,9 @@ def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Refused, match=rf"port {port} .*--port"):
-            free_port("127.0.0.1", port)
-    assert free_port("127.0.0.1", port) == port
-    assert free_port("127.0.0.1", 0) > 0
+            listen("127.0.0.1", port)
+    with listen("127.0.0.1", port) as free:
+        assert free.getsockname()[1] == port
 
 
 def test_every_default_setting_is_safe_to_start_with() -> None:

@@ -29,7 +29,7 @@ def write_settings(home: Path, values: dict[str, Any]) -> Path:
 def sandbox_values(home: Path) -> dict[str, Any]:
     """Settings of the sandbox (design 8): simulators on free ports of loopback, and short waits."""
     kept = _kept_secrets(home / "sandbox.json")
-    mail, gateway, bounces = (free_port(_LOOPBACK, 0) for _ in range(3))
+    mail, gateway, bounces = (free_port(_LOOPBACK) for _ in range(3))
     return {
         "sandbox": {"enabled": True},
         "auth": {"development_issuer": True},

@@ -41,6 +41,7 @@ class Spec:
     name: str
     command: Sequence[str]
     serves: bool = False
+    keep: tuple[int, ...] = ()  # file descriptors that it inherits
 
 
 @dataclass(slots=True)
@@ -98,6 +99,7 @@ class Processes:
             child.spec.command,
             stdin=subprocess.DEVNULL,
             env=self._environment,
+            pass_fds=child.spec.keep,
             start_new_session=True,  # Ctrl-C is for us; we tell the children
             preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - one thread
         )

@@ -1,8 +1,10 @@
 """What every command does first: read the settings, refuse the unsafe ones, find the database, take the port."""
 
+import errno
 import ipaddress
 import os
 import socket
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -102,18 +104,22 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def free_port(host: str, port: int) -> int:
-    """The port, if it can be listened on; for 0 a free one. Says so when it is taken."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except OSError as e:
-        raise Refused(f"cannot listen on {host}: {e.strerror}") from None
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def listen(host: str, port: int, *, patience: float = 0.0) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Says so when the port is still taken after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
         try:
-            sock.bind(address)
-            sock.listen()
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return socket.create_server(address[:2], family=family, backlog=2048)
         except OSError as e:
-            raise Refused(f"cannot listen on {host} port {port} ({e.strerror}): choose another with --port") from None
+            if e.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                taken = f"cannot listen on {host} port {port} ({e.strerror}): choose another with --port"
+                raise Refused(taken) from None
+            time.sleep(0.05)
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at this moment."""
+    with listen(host, 0) as sock:
         found: int = sock.getsockname()[1]
         return found

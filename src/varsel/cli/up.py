@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import click
 from varsel.cli.child_settings import sandbox_values, write_settings
 from varsel.cli.migrate import bring_up_to_date
 from varsel.cli.processes import BackOff, ChildRefused, Processes, Spec
-from varsel.cli.startup import Refused, database_url, environment, free_port, home_of, load_settings, refuse_unsafe
+from varsel.cli.startup import Refused, database_url, environment, home_of, listen, load_settings, refuse_unsafe
 from varsel.embedded.place import ServerError, hold_home, make_folder
 from varsel.embedded.server import Embedded
 from varsel.log import Log
@@ -57,14 +58,19 @@ def up(home: Path | None, host: str | None, port: int | None, sandbox: bool, wor
     configure_log(chosen.log_level)
     refuse_unsafe(chosen, expose=expose)
     try:
-        with stopping_on_signals():
-            _run(chosen, given, workers=workers)
+        with stopping_on_signals(), _listener(chosen) as listener:
+            _run(chosen, given, listener, workers=workers)
     except Stopped:
         click.echo("Stopped.")
     except ServerError as e:
         raise Refused(str(e)) from e
     except ChildRefused as e:
         raise Refused(f"the {e} process could not start: see above") from e
+
+
+def _listener(chosen: Settings) -> socket.socket:
+    # the API process of a supervisor that was killed a moment ago may still be on its way out
+    return listen(chosen.server.host, chosen.server.port, patience=2)
 
 
 @contextlib.contextmanager
@@ -85,17 +91,18 @@ def stopping_on_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _run(chosen: Settings, given: dict[str, object], *, workers: int) -> None:
+def _run(chosen: Settings, given: dict[str, object], listener: socket.socket, *, workers: int) -> None:
     """Until `Stopped`. Everything it started has stopped when it returns."""
-    home, port = home_of(chosen), free_port(chosen.server.host, chosen.server.port)
+    home = home_of(chosen)
     with _database(chosen, home) as (url, server):
         bring_up_to_date(url)
-        variables = given | _handed_over(chosen, home, url, port)
+        variables = given | _handed_over(chosen, home, url, port=listener.getsockname()[1])
         final = load_settings(variables)
-        processes = Processes(_specs(workers, sandbox=final.sandbox.enabled), environment(variables))
+        processes = Processes(_specs(workers, listener, sandbox=final.sandbox.enabled), environment(variables))
         try:
             _tend(processes, server, final)
         finally:
+            listener.close()
             deadline = time.monotonic() + _ALL_STOPS_WITHIN
             processes.stop(_CHILDREN_STOP_WITHIN)
             if server:
@@ -115,7 +122,7 @@ def _database(chosen: Settings, home: Path) -> Iterator[tuple[str, Embedded | No
             yield server.dsn, server
 
 
-def _handed_over(chosen: Settings, home: Path, url: str, port: int) -> dict[str, object]:
+def _handed_over(chosen: Settings, home: Path, url: str, *, port: int) -> dict[str, object]:
     """Variables for the children. Secrets stand in the file that VARSEL_CONFIG names."""
     values = sandbox_values(home) if chosen.sandbox.enabled else {}
     own_base = "base_url" in chosen.server.model_fields_set
@@ -127,11 +134,13 @@ def _handed_over(chosen: Settings, home: Path, url: str, port: int) -> dict[str,
     }
 
 
-def _specs(workers: int, *, sandbox: bool) -> list[Spec]:
+def _specs(workers: int, listener: socket.socket, *, sandbox: bool) -> list[Spec]:
     varsel = (sys.executable, "-P", "-m", "varsel")  # -P: the working directory is no place to import from
+    # the API process inherits our socket: a client that comes while it is started again waits, and is not refused
+    listening = listener.fileno()
     return [
         *([Spec("simulators", (*varsel, "simulators"), serves=True)] if sandbox else []),
-        Spec("api", (*varsel, "api", "--expose")),
+        Spec("api", (*varsel, "api", "--expose", "--fd", str(listening)), keep=(listening,)),
         *(Spec(f"worker {number}", (*varsel, "worker")) for number in range(1, workers + 1)),
     ]
 
@@ -175,7 +184,7 @@ class _DatabaseKeeper:
 def is_ready(host: str, port: int) -> bool:
     """The API answers, the schema is there, and a worker beats."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where to ask, not where to listen
-    with contextlib.closing(HTTPConnection(here, port, timeout=0.5)) as connection:
+    with contextlib.closing(HTTPConnection(here, port, timeout=0.2)) as connection:
         try:
             connection.request("GET", "/health/ready")
             response = connection.getresponse()
