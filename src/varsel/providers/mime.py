@@ -27,6 +27,10 @@ _WORD_OCTETS: Final = 50  # keeps an encoded word under 75 characters, and a lin
 _UNQUOTED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 
 
+class InvalidSender(ValueError):
+    """The sender is neither an address nor `name <address>`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """All that the recipients of one template share."""
@@ -54,7 +58,7 @@ class Letters:
         self.bytes_kept = 0
 
     def letter(self, email: Email) -> Letter:
-        """Raises `ValueError` when the sender's address cannot be sent from."""
+        """Raises `InvalidSender`."""
         key = (email.order, email.sender, email.subject, email.body, email.content_type)
         letter = self._letters.get(key)
         if letter is None:
@@ -72,12 +76,12 @@ class Letters:
 
 
 def build(sender: str, subject: str, body: str, content_type: ContentType) -> Letter:
-    """Raises `ValueError` when `sender` is neither an address nor `name <address>`."""
+    """Raises `InvalidSender`."""
     sender = clean(sender).strip()
     named = _NAMED.fullmatch(sender)
     mailbox = parse_mailbox(named[2] if named else sender)
     if mailbox is None:
-        raise ValueError("the sender's address is not valid")
+        raise InvalidSender("the sender's address is not valid")
     headers = (
         b"From: " + _named(named[1] if named else "", mailbox),
         b"Subject: " + header_text(clean(subject)),
