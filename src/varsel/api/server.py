@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -40,10 +41,11 @@ async def serve(
     *,
     timeouts: Timeouts = Timeouts(),
     on_ready: Callable[[int], None] | None = None,
+    sock: socket.socket | None = None,
 ) -> None:
     """Serve until `stop` is set, or, without one, until SIGINT or SIGTERM. Ends within some five seconds after that.
 
-    Port 0 takes a free one; `on_ready` hears which, once connections are taken. Raises `OSError` when the address is
+    `sock`: a listening socket to use instead of opening one on `host` and `port`. Port 0 takes a free one; `on_ready` hears which, once connections are taken. Raises `OSError` when the address is
     not to be had.
     """
     config = uvicorn.Config(
@@ -61,7 +63,7 @@ async def serve(
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     with nullcontext(stop) if stop else _set_by_signals() as stopped:
-        await _Server(config, timeouts, stopped, on_ready).serve()
+        await _Server(config, timeouts, stopped, on_ready).serve(sockets=[sock] if sock else None)
 
 
 class _Protocol(HttpToolsProtocol):

@@ -4,13 +4,15 @@ import asyncio
 import signal
 import socket
 
+from starlette.routing import BaseRoute
+
 from varsel.api.app import create_app
 from varsel.api.auth import Authenticator
 from varsel.api.bounces import BounceListener
 from varsel.api.parts import ApiParts
 from varsel.api.reports import report_routes
 from varsel.api.requests import Intake
-from varsel.api.server import Timeouts, serve_on
+from varsel.api.server import Timeouts, serve
 from varsel.cli.startup import database_url, home_of
 from varsel.delivery.report import Inbox
 from varsel.heartbeat import beat as heartbeat
@@ -44,7 +46,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     await take_clock(parts.db, parts.clock)
     lease = settings.delivery.lease
     process = await heartbeat.begin(parts.db, kind="api", lease=lease, clock_version=parts.clock.version)
-    tasks = [asyncio.create_task(_beat(parts, process_id=process))]
+    tasks = [asyncio.create_task(heartbeat.beat(parts.db, process, lease=lease))]
     if settings.sandbox.enabled:
         tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, process)))
     inbox, register = parts.inbox(), parts.register()
@@ -58,7 +60,11 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             clock=parts.clock,
             database=parts.db,
             authenticator=Authenticator.from_settings(settings.auth, issuer),
-            intake=Intake.from_settings(settings.server),
+            intake=Intake(
+                parts.clock,
+                max_body_bytes=settings.server.max_body_bytes,
+                max_waiting_bytes=settings.server.max_waiting_body_bytes,
+            ),
             register=register.register_order,
             issuer=issuer,
         ),
@@ -66,7 +72,8 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     )
     try:
         server = settings.server
-        await serve_on(app, sock, stop, timeouts=Timeouts(server.header_timeout, server.body_chunk_timeout))
+        timeouts = Timeouts(server.header_timeout, server.body_chunk_timeout)
+        await serve(app, server.host, server.port, stop, timeouts=timeouts, sock=sock)
     finally:
         if settings.bounces.port is not None:
             await bounces.stop()
@@ -75,3 +82,12 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await heartbeat.end(parts.db, process)
+
+
+def _extra_routes(parts: Parts, inbox: Inbox) -> list[BaseRoute]:
+    settings = parts.settings
+    gateways = [p for p in settings.providers if isinstance(p, LinkProviderSettings)]
+    routes: list[BaseRoute] = [*report_routes(gateways, inbox.store)]
+    if settings.sandbox.enabled:
+        routes += sandbox_routes(parts.db, ClockControl(parts.db, parts.clock))
+    return routes
