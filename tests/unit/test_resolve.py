@@ -172,7 +172,7 @@ PEOPLE = {R: Reach((E,), (), reserved=True), N: Reach(), OK: Reach((E,))}
         ([OK, OK, N], "PartialSuccess", (), (N,)),
         ([R], "Failed", (R,), ()),
         ([R, N], "Failed", (R,), (N,)),
-        ([N, N], "PartialSuccess", (), (N,)),  # a set against a list: kept (processing 2.2)
+        ([N, N], "Failed", (), (N,)),  # distinct identifiers count
     ],
 )
 def test_the_sender_is_told_who_can_be_reached(

@@ -94,7 +94,10 @@ async def look_up(
 
 
 def summarise(query: Query, reaches: Iterable[Reach]) -> LookupSummary | None:
-    """What the sender is told at once; None when nobody had to be looked up (processing 2.2)."""
+    """What the sender is told at once; None when nobody had to be looked up.
+
+    Counts distinct identifiers (design 8): the same unreachable person twice is `Failed`.
+    """
     looked_up = [
         (r, reach) for r, reach in zip(query.recipients, reaches, strict=True) if not is_direct(r, query.channel)
     ]
@@ -106,8 +109,8 @@ def summarise(query: Query, reaches: Iterable[Reach]) -> LookupSummary | None:
         for r, reach in looked_up
         if not _usable(reach, query.channel) and r.identifier not in reserved
     )
-    unreachable = len(reserved) + len(missing)
-    status = "Success" if not unreachable else "Failed" if unreachable == len(looked_up) else "PartialSuccess"
+    unreachable, asked = len(reserved) + len(missing), len({r.identifier for r, _ in looked_up})
+    status = "Success" if not unreachable else "Failed" if unreachable == asked else "PartialSuccess"
     return LookupSummary(status, tuple(reserved), tuple(missing))
 
 
