@@ -142,8 +142,7 @@ LETTER: Final = """<!doctype html><html><body style="font-family: sans-serif; li
 <h1 style="font-size: 20px">Plass i Solbakken barnehage</h1>
 <p>Hei Ingrid</p>
 <p>Du har fått et brev fra Fjordvik kommune om plass i Solbakken barnehage. Svar innen fredag 4. desember.</p>
-<p><a href="https://fjordvik.example/post" style="background: #0a5c5b; color: #fff; padding: 8px 16px; border-radius: 6px">
-Les brevet</a></p>
+<p><a href="https://fjordvik.example/post" style="background: #0a5c5b; color: #fff; padding: 8px">Les brevet</a></p>
 <p><img src="https://tracker.example/pixel.gif" alt="" width="1" height="1">Hilsen Fjordvik kommune</p>
 <script>document.body.innerHTML = "a script ran"</script></body></html>"""
 
