@@ -57,6 +57,10 @@ def test_published_numbers_of_the_reform_pass_and_count_as_synthetic(number: str
     assert is_synthetic(number)
 
 
+def test_a_number_without_offset_may_be_real() -> None:
+    assert not is_synthetic("02013299946")
+
+
 def test_only_remainder_0_passes_when_the_old_scheme_alone_is_asked_for() -> None:
     passing = [n for n in ("02013299997", "02013299903", "02013299911") if valid_person_id(n, old_scheme_only=True)]
     assert passing == ["02013299997"]

@@ -53,8 +53,8 @@ def month_offset(value: str) -> int | None:
 
 
 def is_synthetic(value: str) -> bool:
-    """Whether no real person can have the number: it carries a month offset, or it is a published example."""
-    return bool(month_offset(value)) or value in PUBLISHED_EXAMPLES
+    """Whether no real person can have the number: a month offset, no such day at all, or a published example."""
+    return month_offset(value) != 0 or value in PUBLISHED_EXAMPLES
 
 
 def is_d_number(value: str) -> bool:

@@ -83,6 +83,11 @@ def write(population: Population, folder: Path, progress: Progress) -> None:
                 progress(len(part))
 
 
+def count_lines(population: Population) -> int:
+    """About as many as `write` reports."""
+    return population.persons + 5 * population.organisations
+
+
 def _files(p: Population) -> dict[Kind, tuple[str, Iterator[str]]]:
     return {
         Kind.ORGANISATIONS: ("org_no,name,parent_org_no,party_id,unit_type", _organisations(p)),

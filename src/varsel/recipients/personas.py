@@ -14,7 +14,7 @@ from varsel.recipients.load.rows import Kind
 PERSONS: Final[Mapping[str, str]] = {
     "P1": "14838510036",
     "P2": "01916012086",
-    "P3": "22957713118",
+    "P3": "22957713118",  # as published; no month has the number 95, so it fails the strict check
     "P4": "30899914186",
     "P5": "05854515049",
     "P6": "11820155078",

@@ -36,7 +36,7 @@ async def persons(
 
 # An organisation that has no address row of its own, not even a deleted one, is reached through its main unit.
 ORGANISATIONS: Final = """
-WITH asked AS (
+WITH asked AS MATERIALIZED (
     SELECT n.org_no, o.org_no IS NOT NULL AS registered, m.org_no AS main_unit,
            EXISTS (SELECT FROM registry.org_address a WHERE a.org_no = n.org_no) AS listed
       FROM unnest(%(numbers)s::text[]) AS n (org_no)
@@ -48,12 +48,13 @@ WITH asked AS (
       FROM asked
      WHERE registered OR listed
 )
-SELECT w.org_no, w.origin,
-       coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'email'), '{}'),
-       coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'sms'), '{}')
+SELECT w.org_no, w.origin, a.emails, a.mobiles
   FROM owned w
-  LEFT JOIN registry.org_address a ON a.org_no = w.origin AND a.accepted AND NOT a.deleted
- GROUP BY w.org_no, w.origin
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'email'), '{}') AS emails,
+              coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'sms'), '{}') AS mobiles
+         FROM registry.org_address a
+        WHERE a.org_no = w.origin AND a.accepted AND NOT a.deleted) a
 """
 
 

@@ -10,14 +10,11 @@ from typing import Final
 from varsel.clock import Clock
 from varsel.db import Conn, Database
 from varsel.domain.ids import uuid7
-from varsel.log import Log
 from varsel.recipients.load import store
 from varsel.recipients.load.formats import Form, Progress, checksum, read_lines
 from varsel.recipients.load.report import Problem, Problems
 from varsel.recipients.load.rows import COLUMNS, BadLine, Kind
 from varsel.recipients.load.values import Rules
-
-log = Log(__name__)
 
 _LINES_PER_COPY: Final = 500_000  # no transaction stays open for the whole file
 
@@ -69,7 +66,7 @@ class Loaded:
     errors: Path | None = None
 
 
-def _no_progress(_bytes: int) -> None: ...
+def no_progress(_bytes: int) -> None: ...
 
 
 async def load(
@@ -80,7 +77,7 @@ async def load(
     *,
     clock: Clock,
     production: bool,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Loaded:
     """Load the files as one. A crash or a refusal leaves the old data; `validate` needs no database.
 
@@ -99,9 +96,7 @@ async def load(
         async with database.autocommit() as conn:
             if not options.force and digest == await store.last_checksum(conn, kind):
                 return Loaded(kind, Outcome.SKIPPED)
-            loaded = await _stage_and_merge(conn, reading, options, digest, clock)
-    log.info("registry file loaded", kind=kind, outcome=loaded.outcome, lines=loaded.lines, bad=loaded.bad)
-    return loaded
+            return await _stage_and_merge(conn, reading, options, digest, clock)
 
 
 @dataclass(slots=True)

@@ -17,11 +17,12 @@ _ANALYZE_FROM: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Where rows of a kind go. `key` and `columns` are names that stand in this program, never in a file."""
+    """Where rows of a kind go. `keeps_order`: new rows are numbered in the order of the file, not of their keys."""
 
     name: LiteralString
     columns: tuple[LiteralString, ...]
     key: tuple[LiteralString, ...]
+    keeps_order: bool = False
 
 
 def _table(name: LiteralString, row: type[Row], *key: LiteralString) -> Table:
@@ -31,7 +32,7 @@ def _table(name: LiteralString, row: type[Row], *key: LiteralString) -> Table:
 TABLES: Final[dict[Kind, Table]] = {
     Kind.PERSONS: _table("registry.person", rows.Person, "subject_key"),
     Kind.ORGANISATIONS: _table("registry.organisation", rows.Organisation, "org_no"),
-    Kind.ORG_ADDRESSES: _table("registry.org_address", rows.OrgAddress, "registry_id"),
+    Kind.ORG_ADDRESSES: Table("registry.org_address", rows.OrgAddress._fields, ("registry_id",), keeps_order=True),
     Kind.USERS: _table("registry.party_user", rows.User, "user_id"),
     Kind.USER_ADDRESSES: _table("registry.user_org_contact", rows.UserAddress, "org_no", "user_id"),
     Kind.ROLES: _table("registry.role_assignment", rows.Role, "org_no", "user_id", "role", "valid_from"),
@@ -102,7 +103,7 @@ WITH last AS MATERIALIZED (
     SELECT DISTINCT ON ({key}) * FROM pg_temp.load_stage ORDER BY {key}, line DESC
 ), merged AS (
     INSERT INTO {table.name} AS t ({columns}, source, changed_at)
-    SELECT {columns}, 'file', %(now)s FROM last ORDER BY line
+    SELECT {columns}, 'file', %(now)s FROM last{" ORDER BY line" if table.keeps_order else ""}
         ON CONFLICT ({key}) DO {change}
     RETURNING xmax = 0 AS inserted
 )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from varsel.domain.address import e164, valid_email
 from varsel.domain.errors import Rejected
-from varsel.domain.identifiers import is_synthetic, subject_key, valid_organisation_number, valid_person_id
+from varsel.domain.identifiers import Level, is_synthetic, subject_key, valid_organisation_number, valid_person_id
 
 _MAX_TEXT: Final = 400
 _MAX_INT: Final = 2**31 - 1
@@ -31,8 +31,9 @@ class BadValue(Exception):
 class Rules:
     """What a load allows.
 
-    `production`: real identity numbers may be loaded. `as_registered`: addresses are kept as they are, good or bad.
-    `assume_fresh`: addresses of persons without dates count as updated at `now`.
+    `production`: real identity numbers may be loaded. `assume_fresh`: addresses of persons without dates count as
+    updated at `now`. `as_registered`: a register knows best; addresses are kept as they are, and the dates in identity
+    numbers are not judged.
     """
 
     now: datetime
@@ -42,7 +43,7 @@ class Rules:
 
     def person(self, field: str) -> str:
         """The subject key of an identity number. Raises `Rejected` for a real one outside production."""
-        if not valid_person_id(field):
+        if not valid_person_id(field, Level.CHECKSUM if self.as_registered else Level.STRICT):
             raise BadValue("identity-number")
         if not self.production and not is_synthetic(field):
             raise Rejected("real-identity", "real identity numbers are loaded in production only")
