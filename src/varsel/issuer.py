@@ -7,8 +7,10 @@ import json
 import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
 from joserfc import jwt
@@ -74,13 +76,8 @@ def _make_keys(file: Path) -> None:
     """Write new keys, readable by their owner alone, unless another process was quicker."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = {kind: ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True) for kind in _KINDS}
-    draft = file.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        json.dump(keys, out)
-    try:
-        os.link(draft, file)  # unlike a rename, it never replaces keys that tokens may have been signed with
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    with NamedTemporaryFile("w", dir=file.parent) as draft:  # of mode 0600
+        json.dump(keys, draft)
+        draft.flush()
+        with suppress(FileExistsError):
+            os.link(draft.name, file)  # unlike a rename, it never replaces keys that have signed tokens

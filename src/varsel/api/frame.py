@@ -1,5 +1,6 @@
 """The frame around every route: paths, unexpected errors, and the one class of JSON routes (http-api 2, design 8)."""
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
@@ -11,8 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from varsel.api.bodies import Body
-from varsel.api.problems import Invalid
+from varsel.api.problems import Invalid, unavailable
 from varsel.api.schemas import Answer
+from varsel.domain.errors import Unavailable
 from varsel.log import Log
 
 log = Log(__name__)
@@ -90,6 +92,10 @@ class Frame:
             await self._app(scope, receive, sending)
         except ClientDisconnect:
             pass  # nobody is there to be answered
+        except asyncio.CancelledError:  # the server ends, and has waited long enough for us
+            log.warning("request cut off", path=_pattern(scope))
+            if not started:
+                await unavailable(Unavailable("the server")).response(Request(scope))(scope, receive, send)
         except Exception as e:  # noqa: BLE001 - a bug of ours; the caller hears 500 (http-api 5.4)
             # the message may hold personal data, so only the kind of error and the places are told
             log.error("request failed", error=type(e).__name__, where=_places(e), path=_pattern(scope))

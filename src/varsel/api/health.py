@@ -34,7 +34,7 @@ def health_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     async def health(_request: Request) -> Response:
         try:
             async with parts.database.reading() as conn:
-                await store.facts(conn)
+                await store.ping(conn)
         except (Unavailable, DatabaseError):
             return PlainTextResponse("Unhealthy", 503, _UNCACHED)
         return PlainTextResponse("Healthy", 200, _UNCACHED)

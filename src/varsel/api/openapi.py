@@ -41,6 +41,9 @@ class _Accepted(GenerateJsonSchema):
             del inner["default"]
         return inner
 
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the name says it, whatever it is
+        return False
+
 
 def _bodies(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     models = {route.body for route in routes if isinstance(route, JsonRoute) and route.body}

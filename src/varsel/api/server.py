@@ -18,7 +18,6 @@ from varsel.log import Log
 log = Log(__name__)
 
 _KEEP_ALIVE_SECONDS: Final = 75
-_SHUTDOWN_SECONDS: Final = 5
 _DRAIN_SECONDS: Final = 5
 _TICK_SECONDS: Final = 0.1
 _MAX_HEADER_BYTES: Final = 65_536
@@ -27,10 +26,12 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """For how long we wait for a client: for all headers of a request, and for the next bytes of its body."""
+    """For how long we wait: for all headers of a request, for the next bytes of its body, and, when the server is to
+    end, for requests that are under way (whole seconds)."""
 
     header: timedelta = timedelta(seconds=10)
     body_chunk: timedelta = timedelta(seconds=30)
+    shutdown: timedelta = timedelta(seconds=5)
 
 
 async def serve(
@@ -43,9 +44,9 @@ async def serve(
     on_ready: Callable[[int], None] | None = None,
     sock: socket.socket | None = None,
 ) -> None:
-    """Serve until `stop` is set, or, without one, until SIGINT or SIGTERM. Ends within some five seconds after that.
+    """Serve until `stop` is set, or, without one, until SIGINT or SIGTERM. Requests under way are then answered first.
 
-    `sock`: a listening socket to use instead of opening one on `host` and `port`. Port 0 takes a free one; `on_ready` hears which, once connections are taken. Raises `OSError` when the address is
+    Port 0 takes a free one; `on_ready` hears which, once connections are taken. Raises `OSError` when the address is
     not to be had.
     """
     config = uvicorn.Config(
@@ -60,7 +61,7 @@ async def serve(
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=round(timeouts.shutdown.total_seconds()),
     )
     with nullcontext(stop) if stop else _set_by_signals() as stopped:
         await _Server(config, timeouts, stopped, on_ready).serve(sockets=[sock] if sock else None)
@@ -174,6 +175,12 @@ class _Server(uvicorn.Server):
             if isinstance(connection, _Protocol):
                 connection.look_at(now, self._timeouts)
         return await super().on_tick(counter) or self._stop.is_set()
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        under_way = set(self.server_state.tasks)
+        await super().shutdown(sockets)
+        if under_way:  # those that were cut off still answer so
+            await asyncio.wait(under_way, timeout=1)
 
 
 @contextmanager

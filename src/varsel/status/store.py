@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from varsel.db import ReadConn, fetch, fetch_one
+from varsel.db import ReadConn, fetch, fetch_one, fetch_value
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import Channel, Reason, State, result_name
 from varsel.domain.order import ContentType, EmailTemplate, OrderChannel, OrderState, Recipient, SmsTemplate
@@ -93,6 +93,11 @@ SELECT statement_timestamp(),
        EXISTS (SELECT FROM orders_default) OR EXISTS (SELECT FROM notification_default),
        current_setting('synchronous_standby_names') <> ''
 """
+
+
+async def ping(conn: ReadConn) -> None:
+    """Whether the database answers; it may be empty."""
+    await fetch_value(conn, "SELECT 1", {})
 
 
 async def facts(conn: ReadConn) -> Facts:
