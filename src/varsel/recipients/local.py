@@ -18,15 +18,19 @@ from varsel.settings import RegistrySettings
 T = TypeVar("T")
 
 _MAX_PER_STATEMENT: Final = 50_000
-_MAX_WAIT: Final = timedelta(seconds=5)  # for one statement
+_MAX_WAIT: Final = timedelta(seconds=5)
 
 
 class LocalDirectory:
-    """A `ContactDirectory`. Nothing is cached: a look-up at send time must see the newest load."""
+    """A `ContactDirectory`. Nothing is cached: a look-up at send time must see the newest load.
 
-    def __init__(self, database: Database, settings: RegistrySettings) -> None:
+    `max_wait`: for one statement, with the wait for a connection.
+    """
+
+    def __init__(self, database: Database, settings: RegistrySettings, max_wait: timedelta = _MAX_WAIT) -> None:
         self._database = database
         self._settings = settings
+        self._max_wait = max_wait
 
     async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
         by_key = {subject_key(id_): id_ for id_ in ids}
@@ -93,7 +97,7 @@ class LocalDirectory:
     @asynccontextmanager
     async def _asking(self, register: str) -> AsyncIterator[ReadConn]:
         try:
-            async with asyncio.timeout(_MAX_WAIT.total_seconds()), self._database.reading() as conn:
+            async with asyncio.timeout(self._max_wait.total_seconds()), self._database.reading() as conn:
                 yield conn
         except (Unavailable, TimeoutError) as e:
             raise RegistryUnavailable(register) from e

@@ -7,6 +7,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def read_lines(path: Path, columns: Columns, form: Form, progress: Progress) -> 
             first = next(text, "")
             read = _json_lines if first.lstrip().startswith("{") else _csv_lines
             yield from read(_chain(first, text), columns, form, path.name)
-    except (gzip.BadGzipFile, EOFError) as e:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as e:
         raise Rejected("unreadable-file", f"{path.name} is a damaged gzip file") from e
 
 
