@@ -32,9 +32,9 @@ _PERSONAS: Final = "personas"
 
 
 @click.command("import")
-@click.argument("kind", type=click.Choice([*Kind, _ALL, _PERSONAS]))
+@click.argument("kind", type=click.Choice([*(kind.value for kind in Kind), _ALL, _PERSONAS]))
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--mode", type=click.Choice([*Mode]), default=Mode.UPSERT, show_default=True)
+@click.option("--mode", type=click.Choice([mode.value for mode in Mode]), default=Mode.UPSERT.value, show_default=True)
 @click.option("--max-bad", type=click.FloatRange(0, 100), default=1.0, show_default=True, help="Per cent of the lines.")
 @click.option(
     "--max-removed",
