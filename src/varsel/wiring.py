@@ -68,7 +68,7 @@ class Parts:
         senders: list[Sending[Email] | Sending[Sms]] = []
         delivery = self.settings.delivery
         for smtp in [p for p in self.settings.providers if isinstance(p, SmtpProviderSettings)][:1]:
-            mailer = SmtpProvider(smtp, self.settings.bounces)
+            mailer = SmtpProvider(smtp, self.settings.bounces, self.clock)
             self._closing.append(mailer)
             rules = self._send_rules(delivery.settle_email_after)
             senders.append(Sending(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules, worker))

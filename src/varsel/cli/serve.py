@@ -46,13 +46,11 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     await take_clock(parts.db, parts.clock)
     lease = settings.delivery.lease
     process = await heartbeat.begin(parts.db, kind="api", lease=lease, clock_version=parts.clock.version)
-    tasks = [asyncio.create_task(heartbeat.beat(parts.db, process, lease=lease))]
+    tasks: list[asyncio.Task[None]] = [asyncio.create_task(heartbeat.beat(parts.db, process, lease=lease))]
     if settings.sandbox.enabled:
         tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, process)))
     inbox, register = parts.inbox(), parts.register()
-    bounces = BounceListener(settings.bounces, inbox.store, relayed_is_delivered=settings.delivery.relayed_is_delivered)
-    if settings.bounces.port is not None:
-        await bounces.start()
+    bounces = await _listen_for_bounces(settings, inbox)
     issuer = DevelopmentIssuer(home_of(settings)) if settings.auth.development_issuer else None
     app = create_app(
         ApiParts(
@@ -75,13 +73,23 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
         timeouts = Timeouts(server.header_timeout, server.body_chunk_timeout)
         await serve(app, server.host, server.port, stop, timeouts=timeouts, sock=sock)
     finally:
-        if settings.bounces.port is not None:
+        if bounces:
             await bounces.stop()
         await register.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await heartbeat.end(parts.db, process)
+
+
+async def _listen_for_bounces(settings: Settings, inbox: Inbox) -> BounceListener | None:
+    if settings.bounces.port is None:
+        return None
+    listener = BounceListener(
+        settings.bounces, inbox.store, relayed_is_delivered=settings.delivery.relayed_is_delivered
+    )
+    await listener.start()
+    return listener
 
 
 def _extra_routes(parts: Parts, inbox: Inbox) -> list[BaseRoute]:

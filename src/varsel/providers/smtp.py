@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from varsel.clock import Clock
+from varsel.clock import Clock, SystemClock
 from varsel.delivery.ports import (
     Accepted,
     Blame,
@@ -27,7 +27,7 @@ from varsel.providers.mime import InvalidSender, Letters
 from varsel.providers.smtp_replies import Ruling, result
 from varsel.providers.smtp_session import Fault, Limits, Parcel, Ruled, Session, connect, is_loopback, own_name
 from varsel.providers.verp import Verp
-from varsel.settings import SmtpProviderSettings
+from varsel.settings import BounceSettings, SmtpProviderSettings
 
 log = Log(__name__)
 
@@ -52,16 +52,16 @@ class SmtpProvider:
     def __init__(
         self,
         settings: SmtpProviderSettings,
+        bounces: BounceSettings,
+        clock: Clock | None = None,
         *,
-        clock: Clock,
-        verp: Verp | None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         _refuse_clear_text(settings)
         self._settings = settings
-        self._clock = clock
-        self._verp = verp
+        self._clock = clock or SystemClock()  # of the Date header
+        self._verp = Verp.configured(bounces)
         self._letters = Letters()
         self._pool = _Pool(settings, limits or Limits(), tls or _tls_context(settings))
         self._without: frozenset[str] = frozenset()  # extensions that the server offered and then refused
@@ -71,6 +71,11 @@ class SmtpProvider:
     @property
     def name(self) -> str:
         return self._settings.name
+
+    @property
+    def max_batch(self) -> int:
+        """One recipient per transaction, so that nothing that happens to one concerns another (channels 2.1)."""
+        return 1
 
     @property
     def step(self) -> int:
