@@ -31,6 +31,10 @@ _FLAGS: Final = (
 )
 
 
+class Navigated(Exception):
+    """The page was left while it answered."""
+
+
 class Page:
     """One tab. What the page logs as an error, a failed load or a broken policy included, is kept in `errors`."""
 
@@ -58,8 +62,9 @@ class Page:
         await self.loaded()
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; a promise is awaited."""
-        answer = await self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        """The value of a JavaScript expression, run as if a person had clicked; a promise is awaited."""
+        how = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
+        answer = await self.send("Runtime.evaluate", expression=expression, **how)
         if "exceptionDetails" in answer:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
@@ -68,7 +73,13 @@ class Page:
         """Wait until an expression is true in the page, looking at each frame it draws."""
         check = f"new Promise(done => {{ const look = () => ({expression}) ? done(1) : setTimeout(look, 16); look() }})"
         async with asyncio.timeout(_WAIT_SECONDS):
-            await self.evaluate(check)
+            while True:
+                try:
+                    await self.evaluate(check)
+                except Navigated:
+                    await self.loaded()
+                else:
+                    return
 
     async def press(self, key: str) -> None:
         """One key, as a person would: `Tab`, `Enter`, `ArrowDown`, `/` or a letter."""
@@ -117,7 +128,9 @@ class Page:
 
     def _answer(self, event: dict[str, Any]) -> None:
         future = self._answers.pop(event["id"])
-        if "error" in event:
+        if "navigated" in event.get("error", {}).get("message", ""):
+            future.set_exception(Navigated())
+        elif "error" in event:
             future.set_exception(AssertionError(event["error"]))
         else:
             future.set_result(event["result"])
@@ -164,6 +177,7 @@ async def _tab(session: aiohttp.ClientSession, port: int) -> AsyncIterator[Page]
         try:
             for domain in ("Page", "Runtime", "Log", "Network"):
                 await page.send(f"{domain}.enable")
+            await page.send("Emulation.setFocusEmulationEnabled", enabled=True)  # as the window in front
             yield page
         finally:
             listening.cancel()

@@ -125,10 +125,20 @@ async function keepFresh() {
 
 async function copy(button) {
   await navigator.clipboard.writeText(one(`#${button.dataset.copies}`).textContent);
-  const label = one("[role=status]", button);
+  const [label, spoken] = [one("span", button), one("[role=status]", button.parentElement)];
   const before = label.textContent;
-  label.textContent = button.dataset.done;
-  setTimeout(() => (label.textContent = before), 2000);
+  label.textContent = spoken.textContent = button.dataset.done;
+  setTimeout(() => {
+    label.textContent = before;
+    spoken.textContent = "";
+  }, 2000);
+}
+
+// Not scrollIntoView: that would also move the place from which Tab goes on.
+function showCurrent() {
+  const list = one("#messages");
+  const current = list && one("[aria-current]", list);
+  if (current) list.scrollTop = current.offsetTop - list.offsetTop - (list.clientHeight - current.offsetHeight) / 2;
 }
 
 // What only a script can do is hidden until there is one.
@@ -148,5 +158,5 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("popstate", () => open(location.href, { push: false }));
 prepare();
-one("#messages [aria-current]")?.scrollIntoView({ block: "nearest" });
+showCurrent();
 if (one(".inbox")) setTimeout(keepFresh, REFRESH_MS);
