@@ -84,6 +84,8 @@ def import_(
         errors=errors,
     )
     _check_files(kind, files)
+    if kind == _ALL and errors:
+        raise click.UsageError("with `all`, bad lines are written beside their files")
     settings = load_settings({"VARSEL_HOME": home})
     log.configure(settings.log_level)
     if kind == _PERSONAS and settings.environment == "production":
@@ -94,6 +96,8 @@ def import_(
         results = asyncio.run(_load(kind, files, options, settings))
     except (Rejected, Unavailable) as e:
         raise Refused(str(e)) from None
+    except OSError as e:
+        raise Refused(f"{e.filename}: {e.strerror}") from None
     _print_json(results) if as_json else _print(results)
     if any(result.outcome is Outcome.REFUSED for result in results):
         raise SystemExit(1)
