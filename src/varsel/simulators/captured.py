@@ -9,7 +9,7 @@ from varsel.domain.notification import Channel
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """`recipient` is the envelope's. `sender` is what the recipient sees: the address in `From`, or the originator.
+    """`recipient` is the envelope's. `sender` is what the recipient sees: the header `From`, or the originator.
 
     `raw` is what came in: the whole mail, or the `MSG` of the gateway's XML. `parts` is 1 for mail. `alphabet` is
     `GSM-7`, `UCS-2` or None. `outcome` names what the simulator does with it (`""`: the ordinary case). `received_at`

@@ -205,9 +205,10 @@ def _outcome(known: dict[NotificationId, Sent], message: Message) -> Outcome | N
 
 
 def _views(message: Message) -> tuple[str, ...]:
-    """A mail in plain text alone looks the same as its text."""
+    """A mail in plain text alone looks the same as its text; one in HTML alone has none."""
     views = _VIEWS[message.channel]
-    return views if message.channel is Channel.SMS or message.html is not None else ("mail", "raw")
+    both = message.html is not None and message.text.strip()
+    return views if message.channel is Channel.SMS or both else ("mail", "raw")
 
 
 def _beyond_gsm_7(text: str) -> tuple[str, ...]:

@@ -1,0 +1,80 @@
+"""The sandbox's mail server and SMS gateway: sandbox messages travel by real SMTP and LINK to them (design 8).
+
+They stand where the settings' providers point to, and report to our own listeners. All of it is loopback.
+"""
+
+import ipaddress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from varsel.db import Database
+from varsel.log import Log
+from varsel.settings import BounceSettings, LinkProviderSettings, ServerSettings, Settings, SmtpProviderSettings
+from varsel.simulators.captured import Captured
+from varsel.simulators.keep import Keeper
+from varsel.simulators.link import LinkSimulator
+from varsel.simulators.smtp import SmtpSimulator
+
+log = Log(__name__)
+
+_REPORTS: Final = "/notifications/sms/api/v1/reports"
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where we listen, and how to get there
+
+
+class NotLoopback(Exception):
+    """A provider of the sandbox is on another machine. Nothing is started."""
+
+
+@asynccontextmanager
+async def run_simulators(settings: Settings, db: Database) -> AsyncIterator[None]:
+    """They serve while the block runs. Raises `NotLoopback`, or `OSError` when a port is taken."""
+    async with AsyncExitStack() as stack:
+        keeper = await stack.enter_async_context(Keeper(db))
+        for provider in settings.providers:
+            match provider:
+                case SmtpProviderSettings():
+                    await stack.enter_async_context(_mail_server(provider, settings.bounces, keeper))
+                case LinkProviderSettings():
+                    await stack.enter_async_context(_gateway(provider, settings.server, keeper))
+            log.info("simulator listens", provider=provider.name)
+        yield
+
+
+def _mail_server(provider: SmtpProviderSettings, bounces: BounceSettings, keeper: Keeper) -> SmtpSimulator:
+    async def capture(message: Captured) -> None:
+        await keeper.keep([message])
+
+    dsn_to = None if bounces.port is None else (bounces.host, bounces.port)
+    return SmtpSimulator(_loopback(provider.host), provider.port, dsn_to=dsn_to, capture=capture)
+
+
+def _gateway(provider: LinkProviderSettings, server: ServerSettings, keeper: Keeper) -> LinkSimulator:
+    async def capture(messages: Sequence[Captured]) -> None:
+        await keeper.keep(messages)
+
+    url = urlsplit(provider.url)
+    ours = _ANYWHERE.get(server.host, server.host)
+    return LinkSimulator(
+        {provider.username: provider.password.get_secret_value()},
+        f"http://{f'[{ours}]' if ':' in ours else ours}:{server.port}{_REPORTS}/{provider.name}",
+        (provider.report_username, provider.report_password.get_secret_value()),
+        capture=capture,
+        host=_loopback(url.hostname or ""),
+        port=url.port or 80,
+    )
+
+
+def _loopback(host: str) -> str:
+    if host != "localhost" and not (_is_address(host) and ipaddress.ip_address(host).is_loopback):
+        raise NotLoopback(f"{host} is not this machine: in the sandbox nothing leaves it")
+    return host
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
