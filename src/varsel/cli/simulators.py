@@ -8,7 +8,14 @@ import click
 import uvloop
 
 from varsel import log
-from varsel.cli.startup import Refused, database_url, load_settings, with_database
+from varsel.cli.startup import (
+    Refused,
+    database_url,
+    load_settings,
+    refuse_unsafe,
+    saying_what_is_missing,
+    with_database,
+)
 from varsel.db import Database
 from varsel.settings import Settings
 from varsel.simulators.sandbox import NotLoopback, run_simulators
@@ -22,8 +29,9 @@ def simulators(home: Path | None) -> None:
     log.configure(chosen.log_level)
     if not chosen.sandbox.enabled:
         raise Refused("the simulators run in the sandbox alone: set VARSEL_SANDBOX__ENABLED")
+    refuse_unsafe(chosen, expose=True)  # they listen on loopback alone
     chosen = with_database(chosen)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with saying_what_is_missing(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_simulate(chosen))
         except NotLoopback as e:
