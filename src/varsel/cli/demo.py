@@ -19,11 +19,12 @@ from typing import Any, Final
 
 import aiohttp
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from varsel.cli.demo_orders import SCENARIOS, USER_ADDRESSES, Scenario
+from varsel.cli.demo_orders import DIRECT, SCENARIOS, USER_ADDRESSES, Scenario
 from varsel.cli.startup import free_port
 
 _READY_WITHIN: Final = 60.0
@@ -35,7 +36,7 @@ _FINAL: Final = frozenset(
     }
 )
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 132)
 
 
 @dataclass(slots=True)
@@ -168,7 +169,7 @@ async def _place(http: aiohttp.ClientSession, scenario: Scenario) -> Placed:
 def _told(lookup: dict[str, Any] | None) -> str:
     """What the sender learned at once, in words."""
     if lookup is None:
-        return "no lookup needed"
+        return DIRECT
     if lookup["isReserved"]:
         return "reserved"
     return "no contact details" if lookup["missingContact"] else "can be reached"
@@ -194,13 +195,13 @@ async def _follow(http: aiohttp.ClientSession, placed: Placed) -> None:
 
 
 def _print(placed: Sequence[Placed], base: str) -> None:
-    table = Table(title="What became of the orders", title_justify="left", show_lines=False)
-    for heading in ("Order", "Told at once", "Sent to", "Fate", ""):
+    table = Table(title="What became of the orders", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("Order", "Told at once", "Sent to", "Fate", "As expected"):
         table.add_column(heading, overflow="fold")
     for each in placed:
         addresses = "\n".join(address or "–" for address, _ in each.fates)
         fates = "\n".join(_coloured(status) for _, status in each.fates)
-        mark = "[green]as expected[/]" if each.as_expected else f"[bold red]expected {_expected(each.scenario)}[/]"
+        mark = "[green]yes[/]" if each.as_expected else f"[bold red]no: {_expected(each.scenario)}[/]"
         table.add_row(each.scenario.title, each.told, addresses, fates or "none", mark)
     console.print(table)
     good = sum(each.as_expected for each in placed)

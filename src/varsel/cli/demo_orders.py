@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from varsel.recipients.personas import DEMO_RESOURCE, ORGANISATIONS, PERSONS
 
+DIRECT: Final = "no lookup needed"
 _DELIVERED: Final = "Delivered"
 
 # two users registered an address for O1; only user 101 has a role there
@@ -33,9 +34,8 @@ class Scenario:
         return {"Email": "orders/email", "Sms": "orders/sms"}.get(self.channel, "orders")
 
     def body(self) -> dict[str, Any]:
-        text = (
-            "Hei $recipientName$. Du har fått et brev om barnehageplass. Logg inn på fjordvik.example for å lese det."
-        )
+        greeting = "Hei" if self.told == DIRECT else "Hei $recipientName$"  # filled for people and organisations alone
+        text = f"{greeting}. Du har fått et brev om barnehageplass. Logg inn på fjordvik.example for å lese det."
         subject = "Du har fått et brev fra Fjordvik kommune"
         body: dict[str, Any] = {"recipients": list(self.recipients), "sendersReference": "demo", **self.settings}
         if self.cancelled:
@@ -59,7 +59,6 @@ def _organisation(name: str) -> tuple[Mapping[str, str], ...]:
     return ({"organizationNumber": ORGANISATIONS[name]},)
 
 
-_DIRECT: Final = "no lookup needed"
 _REACHED: Final = "can be reached"
 
 SCENARIOS: Final = (
@@ -87,19 +86,19 @@ SCENARIOS: Final = (
     ),
     Scenario("Email preferred, falls back to SMS", _person("P4"), _REACHED, (_DELIVERED,), "EmailPreferred"),
     Scenario("Both channels at once", _person("P1"), _REACHED, (_DELIVERED, _DELIVERED), "EmailAndSms"),
-    Scenario("A direct address", ({"emailAddress": "kari.nordmann@example.com"},), _DIRECT, (_DELIVERED,)),
+    Scenario("A direct address", ({"emailAddress": "kari.nordmann@example.com"},), DIRECT, (_DELIVERED,)),
     Scenario("For tomorrow, and cancelled", _person("P3"), _REACHED, ("Cancelled",), cancelled=True),
-    Scenario("Refused by the mail server", ({"emailAddress": "bounce@example.test"},), _DIRECT, ("Failed_Bounced",)),
+    Scenario("Refused by the mail server", ({"emailAddress": "bounce@example.test"},), DIRECT, ("Failed_Bounced",)),
     Scenario(
         "Taken, and bounced by a later report",
         ({"emailAddress": "dsn-fail@example.test"},),
-        _DIRECT,
+        DIRECT,
         ("Failed_Bounced",),
     ),
     Scenario(
         "Taken by the gateway, and not delivered",
         ({"mobileNumber": "+4799999103"},),
-        _DIRECT,
+        DIRECT,
         ("Failed_Undelivered",),
         "Sms",
     ),
