@@ -191,6 +191,16 @@ async def test_moves_that_cross_in_one_process_come_one_after_the_other(
     assert (await control.shift()).offset == 5 * HOUR
 
 
+async def test_the_process_that_moves_the_clock_is_one_of_those_that_follow(database: Database) -> None:
+    clock = SystemClock()
+    control = ClockControl(database, clock, patience=timedelta(seconds=5))
+    api = await beat.begin(database, kind="api", lease=LEASE)
+    following = asyncio.create_task(follow_clock(database, clock, api))
+    await control.advance(HOUR)
+    await control.advance(HOUR)
+    following.cancel()
+
+
 async def test_a_process_that_starts_late_begins_with_the_time_of_the_others(
     database: Database, control: ClockControl
 ) -> None:

@@ -45,13 +45,12 @@ async def take_clock(
     """Read the offset once and go by it."""
     async with db.autocommit() as conn:
         shift = await store.read(conn)
-        if shift.version == clock.version:
-            return
         clock.offset = shift.offset
-        if worker is not None:
-            await store.note_clock(conn, worker, shift.version)
-        clock.version = shift.version  # last: a round that began before is not one with this version
-    wake()
+        # noted even when the clock has this version: somebody else in the process may have taken it
+        noted = worker is not None and await store.note_clock(conn, worker, shift.version)
+        moved, clock.version = shift.version != clock.version, shift.version
+    if moved or noted:
+        wake()
 
 
 async def _listen(db: Database, moved: asyncio.Event) -> None:

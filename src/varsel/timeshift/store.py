@@ -55,9 +55,12 @@ UPDATE worker SET clock_version = %(version)s, idle = false WHERE id = %(worker)
 """
 
 
-async def note_clock(conn: Conn, worker: WorkerId, version: int) -> None:
-    """The process goes by this version from now on; whether there is anything to do, it has yet to find out."""
-    await execute(conn, _NOTE_CLOCK, {"worker": worker, "version": version})
+async def note_clock(conn: Conn, worker: WorkerId, version: int) -> bool:
+    """The process goes by this version from now on; whether there is anything to do, it has yet to find out.
+
+    False when that had been noted before.
+    """
+    return await execute(conn, _NOTE_CLOCK, {"worker": worker, "version": version}) > 0
 
 
 _NOTE_IDLE: Final = """
