@@ -110,6 +110,14 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def shared_home() -> Iterator[Path]:
+    """A home of all tests of one file."""
+    folder = _temporary_home()
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def durable_server(home: Path) -> Iterator[Embedded]:
     """A server of one test's own, as safe as in production: for tests that kill it. Empty; stopped afterwards."""

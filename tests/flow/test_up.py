@@ -12,21 +12,30 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
+import pytest
+
 from varsel.embedded import running_dsn
 
 VARSEL = (sys.executable, "-P", "-m", "varsel")
 READY = "Varsel is ready: API http://localhost:"
 
 
+def plain_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("VARSEL_")}
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*VARSEL, *words], check=False, capture_output=True, text=True, env=plain_environment())
+
+
 @contextmanager
 def up(home: Path, *options: str, port: int = 0) -> Iterator[subprocess.Popen[str]]:
     """A running `varsel up`, on a free port unless one is named."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VARSEL_")}
     with (
         (home / "log").open("ab") as log,
         subprocess.Popen(
             [*VARSEL, "up", "--home", home, "--port", str(port), *options],
-            env=environment,
+            env=plain_environment(),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -90,6 +99,13 @@ def answers(port: int) -> bool:
     return status == 200 and json.loads(body)["workers"] > 0
 
 
+@pytest.fixture(scope="module")
+def running(shared_home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """One that several tests look at, and its port."""
+    with up(shared_home) as process:
+        yield process, wait_until_ready(process)
+
+
 def test_one_command_is_ready_one_signal_stops_it_and_nothing_is_left(home: Path) -> None:
     with up(home, "--workers", "2") as process:
         port = wait_until_ready(process)
@@ -105,15 +121,16 @@ def test_one_command_is_ready_one_signal_stops_it_and_nothing_is_left(home: Path
     assert running_dsn(home) is None
 
 
-def test_whatever_is_killed_comes_back_and_the_address_stays(home: Path) -> None:
-    with up(home) as process:
-        port = wait_until_ready(process)
-        for victim in ("api", "worker", "postgres"):
-            before = children(process.pid)
-            os.kill(before[victim], signal.SIGKILL)
-            wait_for(f"a new {victim}", lambda b=before, v=victim: children(process.pid).get(v, b[v]) != b[v])
-            wait_for("an answer", lambda: answers(port))
-            assert process.poll() is None
+@pytest.mark.parametrize("victim", ["api", "worker", "postgres"])
+def test_whatever_is_killed_comes_back_and_the_address_stays(
+    running: tuple[subprocess.Popen[str], int], victim: str
+) -> None:
+    process, port = running
+    killed = children(process.pid)[victim]
+    os.kill(killed, signal.SIGKILL)
+    wait_for(f"a new {victim}", lambda: children(process.pid).get(victim, killed) != killed)
+    wait_for("an answer", lambda: answers(port))
+    assert process.poll() is None
 
 
 def test_kill_9_of_the_supervisor_ends_all_and_the_next_start_takes_over(home: Path) -> None:
@@ -128,31 +145,33 @@ def test_kill_9_of_the_supervisor_ends_all_and_the_next_start_takes_over(home: P
             assert not any(runs(pid) for pid in family.values())
 
 
-def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(home: Path) -> None:
-    with up(home) as process:
-        port = wait_until_ready(process)
-        second = subprocess.run(
-            [*VARSEL, "up", "--home", home, "--port", "0"], check=False, capture_output=True, text=True
-        )
-        assert second.returncode == 2
-        assert "another varsel" in second.stderr
-        assert answers(port)
+def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(
+    running: tuple[subprocess.Popen[str], int], shared_home: Path
+) -> None:
+    refused = run("up", "--home", str(shared_home), "--port", "0")
+    assert refused.returncode == 2
+    assert "another varsel" in refused.stderr
+    assert answers(running[1])
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_started(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        refused = subprocess.run(
-            [*VARSEL, "up", "--home", home, "--port", str(port)], check=False, capture_output=True, text=True
-        )
+        port = str(taken.getsockname()[1])
+        refused = run("up", "--home", str(home), "--port", port)
     assert refused.returncode == 2
     assert f"port {port}" in refused.stderr
     assert "--port" in refused.stderr
     assert list(home.iterdir()) == []
 
 
-def test_migrate_finds_the_database_of_the_running_home(home: Path) -> None:
-    with up(home) as process:
-        wait_until_ready(process)
-        said = subprocess.run([*VARSEL, "migrate", "--home", home], capture_output=True, text=True, check=True).stdout
-    assert said == "The schema is up to date.\n"
+@pytest.mark.usefixtures("running")
+def test_migrate_finds_the_database_of_the_running_home(shared_home: Path) -> None:
+    assert run("migrate", "--home", str(shared_home)).stdout == "The schema is up to date.\n"
+
+
+def test_commands_that_need_a_database_say_how_to_get_one(home: Path) -> None:
+    for command in ("api", "worker", "migrate"):
+        refused = run(command, "--home", str(home))
+        assert refused.returncode == 2
+        assert "varsel up" in refused.stderr
+        assert "VARSEL_DATABASE_URL" in refused.stderr

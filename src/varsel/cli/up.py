@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ from varsel.embedded.place import ServerError, hold_home, make_folder
 from varsel.embedded.server import Embedded
 from varsel.log import Log
 from varsel.log import configure as configure_log
-from varsel.settings import Settings
+from varsel.settings import ServerSettings, Settings
 
 log = Log(__name__)
 
@@ -148,15 +149,16 @@ def _specs(workers: int, listener: socket.socket, *, sandbox: bool) -> list[Spec
 def _tend(processes: Processes, server: Embedded | None, final: Settings) -> None:
     database = _DatabaseKeeper(server) if server else None
     ready = False
-    while True:
-        processes.tend()
-        if database:
-            database.tend()
-        if not ready and is_ready(final.server.host, final.server.port):
-            ready = True
-            processes.settle()
-            _announce(final)
-        time.sleep(_TICK)
+    with contextlib.closing(_Readiness(final.server)) as readiness:
+        while True:
+            processes.tend()
+            if database:
+                database.tend()
+            if not ready and readiness.complete():
+                ready = True
+                processes.settle()
+                _announce(final)
+            time.sleep(_TICK)
 
 
 class _DatabaseKeeper:
@@ -181,16 +183,34 @@ class _DatabaseKeeper:
             log.error("the database did not start", exc=e)
 
 
-def is_ready(host: str, port: int) -> bool:
-    """The API answers, the schema is there, and a worker beats."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where to ask, not where to listen
-    with contextlib.closing(HTTPConnection(here, port, timeout=0.2)) as connection:
+class _Readiness:
+    """Asks the API, never waiting for its answer: the children need tending meanwhile."""
+
+    def __init__(self, server: ServerSettings) -> None:
+        # where to ask is not where to listen
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
+        self._port = server.port
+        self._asked: HTTPConnection | None = None
+
+    def complete(self) -> bool:
+        """The API has answered that it is ready, and that a worker beats."""
         try:
-            connection.request("GET", "/health/ready")
-            response = connection.getresponse()
-            return response.status == 200 and json.loads(response.read()).get("workers", 0) > 0
+            if self._asked is None:
+                self._asked = HTTPConnection(self._host, self._port, timeout=5)
+                self._asked.request("GET", "/health/ready")
+            if not select.select([self._asked.sock], [], [], 0)[0]:
+                return False
+            response = self._asked.getresponse()
+            found = response.status == 200 and json.loads(response.read()).get("workers", 0) > 0
         except (OSError, HTTPException, ValueError):
-            return False
+            found = False
+        self.close()
+        return found
+
+    def close(self) -> None:
+        if self._asked:
+            self._asked.close()
+        self._asked = None
 
 
 def _announce(final: Settings) -> None:
