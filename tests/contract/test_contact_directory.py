@@ -41,6 +41,7 @@ async def test_a_fresh_person_has_both_addresses(directory: ContactDirectory) ->
     assert not person.mobile_stale
 
 
+@pytest.mark.assertion("registries", 36)
 async def test_a_reserved_person_keeps_the_addresses(directory: ContactDirectory) -> None:
     person = (await directory.persons([PERSONS["P2"]], allow_stale=False, now=NOW))[PERSONS["P2"]]
     assert person.reserved
@@ -60,12 +61,14 @@ async def test_a_person_has_the_addresses_that_are_registered_and_no_others(
     assert not person.reserved
 
 
+@pytest.mark.assertion("registries", 33)
 async def test_only_the_stale_address_is_withheld(directory: ContactDirectory) -> None:
     person = (await directory.persons([PERSONS["P6"]], allow_stale=False, now=NOW))[PERSONS["P6"]]
     assert (person.email, person.email_stale) == (None, True)
     assert (person.mobile, person.mobile_stale) == ("+4799999506", False)
 
 
+@pytest.mark.assertion("registries", 34)
 @pytest.mark.parametrize(("persona", "reserved"), [("P7", False), ("P8", True)])
 async def test_a_person_whose_addresses_are_all_stale_is_still_known_with_the_true_reservation(
     directory: ContactDirectory, persona: str, reserved: bool
@@ -76,6 +79,7 @@ async def test_a_person_whose_addresses_are_all_stale_is_still_known_with_the_tr
     assert person.mobile_stale
 
 
+@pytest.mark.assertion("registries", 35)
 async def test_stale_addresses_are_given_with_their_flags_to_who_asks_for_them(directory: ContactDirectory) -> None:
     person = (await directory.persons([PERSONS["P7"]], allow_stale=True, now=NOW))[PERSONS["P7"]]
     assert (person.email, person.mobile) == ("gammel.furu@example.com", "+4799999507")
@@ -83,6 +87,7 @@ async def test_stale_addresses_are_given_with_their_flags_to_who_asks_for_them(d
     assert person.mobile_stale
 
 
+@pytest.mark.assertion("registries", 38)
 async def test_deleted_and_unregistered_persons_are_absent(directory: ContactDirectory) -> None:
     assert await directory.persons([PERSONS["P9"], PERSONS["P10"]], allow_stale=True, now=NOW) == {}
 
@@ -94,6 +99,7 @@ async def test_addresses_come_as_registered_good_or_bad(directory: ContactDirect
     assert found[PERSONS["P13"]].email == "norsk.tone@blåbærskog.example"
 
 
+@pytest.mark.assertion("registries", 37, 39, 82)
 async def test_repeats_are_answered_once_and_nothing_is_answered_for_nothing(directory: ContactDirectory) -> None:
     assert len(await directory.persons([PERSONS["P1"]] * 3, allow_stale=False, now=NOW)) == 1
     assert await directory.persons([], allow_stale=False, now=NOW) == {}
@@ -111,12 +117,14 @@ async def test_an_organisation_has_its_official_addresses_in_a_stable_order(dire
     )
 
 
+@pytest.mark.assertion("registries", 55)
 async def test_a_subunit_without_any_row_is_reached_through_its_main_unit(directory: ContactDirectory) -> None:
     found = await directory.organisations([ORGANISATIONS["O2"], O1])
     assert found[ORGANISATIONS["O2"]] == found[O1]
     assert found[ORGANISATIONS["O2"]].origin == O1
 
 
+@pytest.mark.assertion("registries", 53, 54)
 async def test_a_subunit_with_unusable_rows_only_is_present_and_gets_no_fallback(directory: ContactDirectory) -> None:
     number = ORGANISATIONS["O3"]
     assert await directory.organisations([number]) == {number: OrganisationContact((), (), number)}
@@ -134,6 +142,7 @@ async def test_an_organisation_unknown_to_every_register_is_absent(directory: Co
     assert await directory.names([number]) == {}
 
 
+@pytest.mark.assertion("registries", 77)
 async def test_users_are_given_whose_addresses_are_for_all_resources_or_for_this_one(
     directory: ContactDirectory,
 ) -> None:
@@ -149,11 +158,13 @@ async def test_users_are_given_whose_addresses_are_for_all_resources_or_for_this
     assert [user.user_id for user in for_another[O5]] == [101, 103]
 
 
+@pytest.mark.assertion("registries", 77)
 async def test_the_case_of_a_resource_id_counts(directory: ContactDirectory) -> None:
     found = await directory.user_addresses([O5], DEMO_RESOURCE.upper())
     assert [user.user_id for user in found[O5]] == [101, 103]
 
 
+@pytest.mark.assertion("registries", 80)
 async def test_only_permitted_pairs_remain_and_a_right_holds_for_its_organisation_only(
     directory: ContactDirectory,
 ) -> None:
@@ -166,6 +177,7 @@ async def test_a_right_to_read_is_no_right_to_anything_else(directory: ContactDi
     assert not await directory.permitted([(O5, 101)], resource_id=DEMO_RESOURCE, action="write", now=NOW)
 
 
+@pytest.mark.assertion("registries", 92)
 async def test_names_of_persons_and_organisations_are_asked_together(directory: ContactDirectory) -> None:
     asked = [PERSONS["P1"], PERSONS["P14"], PERSONS["P10"], O1, ORGANISATIONS["O8"]]
     assert await directory.names(asked) == {

@@ -44,6 +44,7 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+@pytest.mark.assertion("registries", 30, 31, 32)
 @pytest.mark.parametrize(
     ("now", "updated", "verified", "stale"),
     [
@@ -101,6 +102,7 @@ async def test_a_main_unit_without_addresses_is_present_and_empty(
     assert await directory.organisations([MAIN]) == {MAIN: OrganisationContact((), (), MAIN)}
 
 
+@pytest.mark.assertion("registries", 53, 54)
 async def test_deleted_addresses_are_not_given_and_still_prevent_the_fallback(
     database: Database, directory: LocalDirectory
 ) -> None:
@@ -133,6 +135,7 @@ async def test_deleted_organisations_are_unknown_and_no_main_unit_for_others(
     assert set(await directory.names([MAIN, SUB])) == {SUB}
 
 
+@pytest.mark.assertion("registries", 78)
 async def test_a_user_without_any_address_is_not_given(database: Database, directory: LocalDirectory) -> None:
     await put(database, "user_org_contact", user_id=101, org_no=MAIN)
     assert await directory.user_addresses([MAIN], "demo-resource") == {}
@@ -143,6 +146,7 @@ async def is_permitted(database: Database, *, org_no: str = MAIN, now: datetime 
     return bool(await directory.permitted([(org_no, 101)], resource_id="demo-resource", action="read", now=now))
 
 
+@pytest.mark.assertion("registries", 85)
 @pytest.mark.parametrize(
     ("resource", "action", "permitted"),
     [
@@ -166,6 +170,7 @@ async def test_a_role_permits_what_a_rule_grants_it_and_nothing_without_a_rule(
     assert await is_permitted(database) == permitted
 
 
+@pytest.mark.assertion("registries", 85)
 @pytest.mark.parametrize(
     ("table", "right"),
     [("role_assignment", {"role": "leder"}), ("delegation", {"resource_id": "demo-resource", "action": "read"})],
@@ -181,6 +186,7 @@ async def test_a_right_holds_from_its_first_instant_until_before_its_last(
     assert judged == [False, True, True, False]
 
 
+@pytest.mark.assertion("registries", 85)
 async def test_a_role_for_the_main_unit_counts_for_its_subunits_unless_that_is_switched_off(
     database: Database,
 ) -> None:
@@ -241,6 +247,7 @@ async def statements(database: Database) -> int:
         )
 
 
+@pytest.mark.assertion("registries", 40)
 @pytest.mark.parametrize(("asked", "expected"), [(10_000, 1), (50_000, 1), (50_001, 2)])
 async def test_any_number_of_people_up_to_50_000_is_one_statement(dsn: str, asked: int, expected: int) -> None:
     database = Database(dsn, size=1, name="counted")
@@ -269,6 +276,7 @@ async def test_a_look_up_among_50_000_people_uses_the_key(database: Database) ->
     assert "Seq Scan" not in plan
 
 
+@pytest.mark.assertion("registries", 39, 82)
 async def test_nothing_asked_needs_no_database(dsn: str) -> None:
     directory = LocalDirectory(Database(dsn, size=1, name="never opened"), RegistrySettings())
     assert await directory.persons([], allow_stale=False, now=NOW) == {}

@@ -9,6 +9,7 @@ from varsel.recipients.names import person_name
 PART = st.none() | st.text(max_size=8)
 
 
+@pytest.mark.assertion("registries", 92)
 @pytest.mark.parametrize(
     ("parts", "display", "short"),
     [
