@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Final
 
-from varsel.domain.ids import OrderId
+from varsel.domain.ids import ChainId, OrderId
 
 
 class OrderChannel(StrEnum):
@@ -23,6 +23,14 @@ class OrderKind(StrEnum):
     REMINDER = "Reminder"
     INSTANT = "Instant"
     COMPOSED = "Composed"
+
+
+class OrderFamily(StrEnum):
+    """An idempotency id may be used once by a creator in each family (http-api 11)."""
+
+    CHAIN = "chain"
+    INSTANT = "instant"
+    COMPOSED = "composed"
 
 
 class OrderState(StrEnum):
@@ -127,6 +135,28 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that is fetched when the email is sent. `url` is a secret: never logged, never returned."""
+
+    filename: str
+    mime_type: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What holds a v2 registration together. `request_hash` is of the checked request."""
+
+    id: ChainId
+    creator: str
+    idempotency_id: str
+    family: OrderFamily
+    request_hash: bytes
+    dialog_id: str | None = None
+    transmission_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """An order ready to be stored. Senders are filled in; times are aware UTC."""
 
@@ -146,6 +176,8 @@ class Order:
     resource_id: str | None = None
     resource_action: str | None = None
     condition_endpoint: str | None = None
+    chain: ChainId | None = None
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def lane(self) -> Lane:

@@ -50,7 +50,7 @@ class Batcher(Generic[M, R]):
         if len(self._waiting) >= self._max_waiting:
             raise Unavailable("the intake", _RETRY_AFTER)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(member, weight, loop.create_future())
+        waiting: _Waiting[M, R] = _Waiting(member, weight, loop.create_future())
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._drain())

@@ -1,4 +1,4 @@
-"""Stage 1: an order is accepted. Look up, store, answer after the commit (processing 2.1, design 8 "Intake batch")."""
+"""Stage 1: an order is accepted. Look up, store, answer after the commit (processing 2, design 8 "Intake batch")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from typing import Final
 
 from varsel.clock import Clock
 from varsel.db import Database
-from varsel.domain.ids import CreatorId, OrderId
-from varsel.domain.order import Order
-from varsel.orders import store
+from varsel.domain.ids import ChainId, CreatorId, OrderId
+from varsel.domain.order import Chain, Order
+from varsel.orders import chain_store, store
 from varsel.orders.batch import Batcher
+from varsel.orders.chain_store import Key, StoredChain
 from varsel.recipients.lookup import LookupSummary, Query, look_up, summarise
 from varsel.recipients.ports import ContactDirectory
 from varsel.wakeup import Waker, Work
@@ -21,6 +22,42 @@ _BATCHED_BELOW_RECIPIENTS: Final = 50  # bigger orders gain nothing from company
 class Registration:
     order_id: OrderId
     lookup: LookupSummary | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The chain is stored. Its orders are those that were given."""
+
+    id: ChainId
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The idempotency id was used before: this was answered then. `same`: for the same request."""
+
+    first: StoredChain
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Nobody can be reached at these identifiers; nothing is stored (http-api 9)."""
+
+    identifiers: tuple[str, ...]
+
+
+ChainOutcome = Registered | Repeated | Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """What is stored together: one v1 order, or the orders of a chain, the main one first."""
+
+    orders: tuple[Order, ...]
+    chain: Chain | None = None
+
+
+_Answer = list[LookupSummary | None] | ChainOutcome
 
 
 class Register:
@@ -35,7 +72,7 @@ class Register:
         self._waker = waker
         self._user_addresses = user_addresses
         self._creators: dict[str, CreatorId] = {}
-        self._batcher: Batcher[Order, Registration] = Batcher(self._register)
+        self._batcher: Batcher[_Submission, _Answer] = Batcher(self._register)
 
     async def register_order(self, order: Order) -> Registration:
         """Store the order durably and say who can be reached.
@@ -43,33 +80,91 @@ class Register:
         The lookup informs only: it never rejects an order. Raises `Unavailable` (a register or the database); then
         nothing is stored, or, after a commit of unknown outcome, perhaps.
         """
-        if len(order.recipients) < _BATCHED_BELOW_RECIPIENTS:
-            return await self._batcher.submit(order, len(order.recipients))
-        (registration,) = await self._register([order])
-        return registration
+        answer = await self._submit(_Submission((order,)))
+        assert isinstance(answer, list)
+        return Registration(order.id, answer[0])
+
+    async def register_chain(self, chain: Chain, orders: Sequence[Order]) -> ChainOutcome:
+        """Store the main order and its reminders together, unless the idempotency id was used or somebody is missing.
+
+        Any number of equal requests at once store one chain, and all are told its ids. Raises `Unavailable` as above;
+        repeating the request then is safe.
+        """
+        answer = await self._submit(_Submission(tuple(orders), chain))
+        assert not isinstance(answer, list)
+        return answer
 
     async def close(self) -> None:
         await self._batcher.close()
 
-    async def _register(self, orders: Sequence[Order]) -> list[Registration]:
-        now = self._clock.now()
+    async def _submit(self, submission: _Submission) -> _Answer:
+        recipients = sum(len(order.recipients) for order in submission.orders)
+        if recipients < _BATCHED_BELOW_RECIPIENTS:
+            return await self._batcher.submit(submission, recipients)
+        (answer,) = await self._register([submission])
+        return answer
+
+    async def _register(self, submissions: Sequence[_Submission]) -> list[_Answer]:
+        await self._know_creators({s.orders[0].creator for s in submissions})
+        answers: dict[int, _Answer] = {**await self._repeats(dict(enumerate(submissions)))}
+        fresh = {i: s for i, s in enumerate(submissions) if i not in answers}
+        looked_up = await self._look_up([order for s in fresh.values() for order in s.orders])
+        for i, submission in fresh.items():
+            answers[i] = _decide(submission, [looked_up[order.id] for order in submission.orders])
+        accepted = {i: s for i, s in fresh.items() if not isinstance(answers[i], Unreachable)}
+        answers |= await self._store(accepted)
+        return [answers[i] for i in range(len(submissions))]
+
+    async def _look_up(self, orders: Sequence[Order]) -> dict[OrderId, LookupSummary | None]:
         queries = [_query(order) for order in orders]
+        now = self._clock.now()
         reaches = await look_up(self._directory, queries, now=now, user_addresses=self._user_addresses)
-        await self._know_creators({order.creator for order in orders})
+        return {order.id: summarise(query, reach) for order, query, reach in zip(orders, queries, reaches, strict=True)}
+
+    async def _store(self, submissions: dict[int, _Submission]) -> dict[int, _Answer]:
+        """Store them in one transaction. Returns answers for those that lost a race for their idempotency id."""
+        if not submissions:
+            return {}
+        now = self._clock.now()
+        orders = [(order, self._creators[order.creator]) for s in submissions.values() for order in s.orders]
+        chains = [(s.chain, s.orders) for s in submissions.values() if s.chain]
         async with self._db.autocommit() as conn:  # one statement, one transaction
-            await store.insert_orders(conn, [(o, self._creators[o.creator]) for o in orders], now=now)
-        if any(order.requested_send_time <= now for order in orders):
+            won = await store.insert_orders(conn, orders, chains, self._creators, now=now)
+        if any(order.requested_send_time <= now for order, _ in orders):
             self._waker.wake(Work.ORDERS)
-        return [
-            Registration(order.id, summarise(query, reach))
-            for order, query, reach in zip(orders, queries, reaches, strict=True)
-        ]
+        lost = {i: s for i, s in submissions.items() if s.chain and s.chain.id not in won}
+        return {**await self._repeats(lost)}
+
+    async def _repeats(self, submissions: dict[int, _Submission]) -> dict[int, Repeated]:
+        """Those whose idempotency id is taken, in a statement of its own: it sees what was committed meanwhile."""
+        keys = {i: self._key(s.chain) for i, s in submissions.items() if s.chain}
+        if not keys:
+            return {}
+        async with self._db.reading() as conn:
+            found = await chain_store.find_chains(conn, list(keys.values()))
+        repeats = {}
+        for i, key in keys.items():
+            chain = submissions[i].chain
+            if key in found and chain:
+                repeats[i] = Repeated(found[key], same=found[key].request_hash == chain.request_hash)
+        return repeats
+
+    def _key(self, chain: Chain) -> Key:
+        return self._creators[chain.creator], chain.idempotency_id, chain.family
 
     async def _know_creators(self, names: set[str]) -> None:
         if new := sorted(names - self._creators.keys()):
             async with self._db.transaction() as conn:
                 found = await store.creator_ids(conn, new, now=self._clock.now())
             self._creators |= found
+
+
+def _decide(submission: _Submission, lookups: Sequence[LookupSummary | None]) -> _Answer:
+    """A v1 order is accepted whoever is missing; a chain only when everybody can be reached, or is reserved."""
+    if submission.chain is None:
+        return list(lookups)
+    missing = tuple(identifier for lookup in lookups if lookup for identifier in lookup.missing_contact)
+    return Unreachable(missing) if missing else Registered(submission.chain.id)
 
 
 def _query(order: Order) -> Query:

@@ -1,13 +1,14 @@
 """SQL of orders as they are accepted and cancelled."""
 
+import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from varsel.db import Conn, execute, fetch, fetch_one
-from varsel.domain.ids import CreatorId, OrderId
-from varsel.domain.order import Order, OrderState, Recipient
+from varsel.domain.ids import ChainId, CreatorId, OrderId
+from varsel.domain.order import Chain, Order, OrderState, Recipient
 
 ADD_CREATORS = """
 INSERT INTO creator (name, created_at)
@@ -17,28 +18,44 @@ ON CONFLICT DO NOTHING
 
 FIND_CREATORS = "SELECT name, id FROM creator WHERE name = ANY(%(names)s)"
 
-# One JSON parameter for all orders: quoting each list element was a fifth of the time (proven 7).
+# One JSON parameter for all orders: quoting each list element was a fifth of the time (proven 7). The orders of a chain
+# are stored only if its idempotency id was free; chains go in sorted, else concurrent batches deadlock.
 INSERT = """
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(orders)s::jsonb) AS t (
-        id uuid, creator_id int, kind order_kind, channel order_channel, lane smallint, recipient_count int,
-        senders_reference text, requested_send_time timestamptz, created_at timestamptz, wake_at timestamptz,
-        email_sender text, email_subject text, email_body text, email_content_type text, sms_sender text,
-        sms_body text, recipients jsonb, sending_time text, ignore_reservation boolean, allow_stale boolean,
-        resource_id text, resource_action text, condition_endpoint text)
+        id uuid, creator_id int, chain_id uuid, kind order_kind, channel order_channel, lane smallint,
+        recipient_count int, senders_reference text, requested_send_time timestamptz, created_at timestamptz,
+        wake_at timestamptz, email_sender text, email_subject text, email_body text, email_content_type text,
+        sms_sender text, sms_body text, recipients jsonb, sending_time text, ignore_reservation boolean,
+        allow_stale boolean, resource_id text, resource_action text, condition_endpoint text, attachments jsonb)
+), chained AS (
+    INSERT INTO order_chain (id, creator_id, idempotency_id, family, request_hash, created_at, dialog_id,
+                             transmission_id, shipments)
+    SELECT id, creator_id, idempotency_id, family, decode(request_hash, 'hex'), %(now)s, dialog_id, transmission_id,
+           shipments
+      FROM jsonb_to_recordset(%(chains)s::jsonb) AS t (
+           id uuid, creator_id int, idempotency_id text, family order_family, request_hash text, dialog_id text,
+           transmission_id text, shipments jsonb)
+     ORDER BY creator_id, idempotency_id, family
+    ON CONFLICT ON CONSTRAINT order_chain_key DO NOTHING
+    RETURNING id
+), accepted AS MATERIALIZED (
+    SELECT * FROM given WHERE chain_id IS NULL OR chain_id IN (SELECT id FROM chained)
 ), stored AS (
-    INSERT INTO orders (id, creator_id, kind, channel, lane, recipients, senders_reference, requested_send_time,
-                        created_at, state_at, wake_at)
-    SELECT id, creator_id, kind, channel, lane, recipient_count, senders_reference, requested_send_time,
+    INSERT INTO orders (id, creator_id, chain_id, kind, channel, lane, recipients, senders_reference,
+                        requested_send_time, created_at, state_at, wake_at)
+    SELECT id, creator_id, chain_id, kind, channel, lane, recipient_count, senders_reference, requested_send_time,
            created_at, created_at, wake_at
-      FROM given
+      FROM accepted
+), filled AS (
+    INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type, sms_sender,
+                               sms_body, recipients, sending_time, ignore_reservation, allow_stale, resource_id,
+                               resource_action, condition_endpoint, attachments)
+    SELECT id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
+           sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint, attachments
+      FROM accepted
 )
-INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body,
-                           recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action,
-                           condition_endpoint)
-SELECT id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body,
-       recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint
-  FROM given
+SELECT id FROM chained
 """
 
 LOCK_OWN = """
@@ -67,10 +84,24 @@ async def creator_ids(conn: Conn, names: Sequence[str], *, now: datetime) -> dic
     return dict(await fetch(conn, FIND_CREATORS, {"names": names}, lambda name, id_: (name, CreatorId(id_))))
 
 
-async def insert_orders(conn: Conn, orders: Iterable[tuple[Order, CreatorId]], *, now: datetime) -> None:
-    """Store orders with their content. Those that are due later wait outside the claim's index."""
-    rows = [_row(order, creator, now) for order, creator in orders]
-    await execute(conn, INSERT, {"orders": json.dumps(rows)})
+async def insert_orders(
+    conn: Conn,
+    orders: Iterable[tuple[Order, CreatorId]],
+    chains: Iterable[tuple[Chain, Sequence[Order]]],
+    creators: Mapping[str, CreatorId],
+    *,
+    now: datetime,
+) -> frozenset[ChainId]:
+    """Store orders with their content; those that are due later wait outside the claim's index.
+
+    Returns the chains that were stored. The others lost the race for their idempotency id, and none of their orders is.
+    """
+    params = {
+        "orders": json.dumps([_row(order, creator, now) for order, creator in orders]),
+        "chains": json.dumps([_chain_row(chain, members, creators[chain.creator]) for chain, members in chains]),
+        "now": now,
+    }
+    return frozenset(await fetch(conn, INSERT, params, ChainId))
 
 
 async def lock_own(conn: Conn, order: OrderId, creator: str) -> tuple[OrderState, datetime] | None:
@@ -95,6 +126,7 @@ def _row(order: Order, creator: CreatorId, now: datetime) -> dict[str, Any]:
     return {
         "id": str(order.id),
         "creator_id": creator,
+        "chain_id": str(order.chain) if order.chain else None,
         "kind": order.kind,
         "channel": order.channel,
         "lane": order.lane,
@@ -116,4 +148,18 @@ def _row(order: Order, creator: CreatorId, now: datetime) -> dict[str, Any]:
         "resource_id": order.resource_id,
         "resource_action": order.resource_action,
         "condition_endpoint": order.condition_endpoint,
+        "attachments": [dataclasses.asdict(a) for a in order.attachments] or None,
+    }
+
+
+def _chain_row(chain: Chain, orders: Sequence[Order], creator: CreatorId) -> dict[str, Any]:
+    return {
+        "id": str(chain.id),
+        "creator_id": creator,
+        "idempotency_id": chain.idempotency_id,
+        "family": chain.family,
+        "request_hash": chain.request_hash.hex(),
+        "dialog_id": chain.dialog_id,
+        "transmission_id": chain.transmission_id,
+        "shipments": [{"id": str(o.id), "reference": o.senders_reference} for o in orders],
     }

@@ -1,0 +1,56 @@
+"""SQL of order chains: who has used an idempotency id, and what was answered then."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from varsel.db import ReadConn, fetch
+from varsel.domain.ids import ChainId, CreatorId, OrderId
+from varsel.domain.order import OrderFamily
+
+FIND = """
+SELECT c.creator_id, c.idempotency_id, c.family, c.id, c.request_hash, c.shipments
+  FROM order_chain c
+  JOIN unnest(%(creators)s::int[], %(idempotency_ids)s::text[], %(families)s::order_family[])
+       AS k (creator_id, idempotency_id, family)
+    ON c.creator_id = k.creator_id AND c.idempotency_id = k.idempotency_id AND c.family = k.family
+"""
+
+Key = tuple[CreatorId, str, OrderFamily]
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """An order of a chain, as its sender was told of it."""
+
+    id: OrderId
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChain:
+    """What was answered when the chain was registered: the main order first, then the reminders in their order."""
+
+    id: ChainId
+    request_hash: bytes
+    shipments: tuple[Shipment, ...]
+
+
+async def find_chains(conn: ReadConn, keys: Sequence[Key]) -> dict[Key, StoredChain]:
+    params = {
+        "creators": [creator for creator, _, _ in keys],
+        "idempotency_ids": [id_ for _, id_, _ in keys],
+        "families": [family.value for _, _, family in keys],
+    }
+    return dict(await fetch(conn, FIND, params, _keyed))
+
+
+def _keyed(*columns: Any) -> tuple[Key, StoredChain]:
+    creator, idempotency_id, family, id_, request_hash, shipments = columns
+    stored = StoredChain(
+        ChainId(id_),
+        bytes(request_hash),
+        tuple(Shipment(OrderId(UUID(s["id"])), s.get("reference")) for s in shipments),
+    )
+    return (CreatorId(creator), idempotency_id, OrderFamily(family)), stored
