@@ -139,12 +139,14 @@ class SmtpProvider:
             while waiting:
                 async with self._pool.session() as session:
                     self._note_dsn(session)
-                    while waiting and session.usable:
+                    while waiting:
                         task = waiting.popleft()
                         answer = await self._deliver(session, task)
                         if answer is None:
-                            waiting.append(task)
+                            waiting.appendleft(task)
                         results[task.index] = answer
+                        if not session.usable:  # asked after a message, so that each connection moves one on
+                            break
         except Fault as fault:
             faults.append(fault.deferred)
 

@@ -28,7 +28,8 @@ class Ruling(StrEnum):
     RETRY = "retry"  # later, charged to the message
     FAULT = "fault"  # later, charged to the provider: nothing is wrong with the message
     THROTTLED = "throttled"
-    AGAIN = "again"  # once more at once, on another connection
+    AGAIN = "again"  # once more at once
+    CLOSED = "closed"  # a kept connection was closed by the server: once more at once, on another
     OPTION_REFUSED = "option refused"  # once more at once, without the extension
     RELAY_DENIED = "relay denied"
     SENDER_REFUSED = "sender refused"
@@ -127,7 +128,7 @@ def result(ruling: Ruling, detail: str) -> Deferred | Refused:
     if ruling in REASONS:
         return Refused(REASONS[ruling], detail)
     match ruling:
-        case Ruling.FAULT | Ruling.OPTION_REFUSED:
+        case Ruling.FAULT | Ruling.OPTION_REFUSED | Ruling.CLOSED:
             return Deferred(detail, Blame.PROVIDER)
         case Ruling.THROTTLED:
             return Deferred(detail, Blame.PROVIDER, BACK_OFF)

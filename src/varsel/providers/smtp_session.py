@@ -206,7 +206,7 @@ class Session:
         if self._stage is Stage.DOT:
             return Unknown(detail)
         if self._stage is Stage.MAIL and self.served and not isinstance(error, TimeoutError):
-            return Ruled(Ruling.AGAIN, detail)  # the server had closed a connection that was kept open
+            return Ruled(Ruling.CLOSED, detail)
         theirs = self._stage is Stage.MAIL or isinstance(error, TimeoutError)
         return Deferred(detail, Blame.PROVIDER if theirs else Blame.MESSAGE)
 

@@ -1,0 +1,679 @@
+"""The guarantees of an email provider (channels 1.4) and every row of the reply table (2.1), over real sockets."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from ipaddress import ip_address
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
+
+from varsel.clock import ManualClock
+from varsel.delivery.ports import (
+    Accepted,
+    Blame,
+    Confirms,
+    Deferred,
+    Email,
+    EmailProvider,
+    Indeterminate,
+    Refused,
+    SendResult,
+    Unknown,
+)
+from varsel.domain.ids import NotificationId, OrderId, uuid7
+from varsel.domain.notification import Reason
+from varsel.domain.order import ContentType
+from varsel.providers.smtp import SmtpProvider
+from varsel.providers.smtp_session import Limits
+from varsel.providers.verp import Verp, xtext_decode
+from varsel.settings import BounceSettings, SmtpProviderSettings
+from varsel.simulators.captured import Captured
+from varsel.simulators.sink import Sink
+from varsel.simulators.smtp import ALL_EXTENSIONS, SmtpSimulator
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+ORDER = OrderId(UUID("019ab000-0000-7000-8000-0000000000aa"))
+BOUNCES = BounceSettings(domain="bounce.varsel.example", keys=(SecretStr("key"),))
+NO_BOUNCES = BounceSettings()
+QUICK = Limits(connect=5, command=0.3, final=0.3)
+
+
+def email(
+    to: str = "ok@mottaker.example", *, sender: str = "noreply@etat.example", body: str = "Hei", creator: str = "ttd"
+) -> Email:
+    return Email(
+        id=NotificationId(uuid7()),
+        order=ORDER,
+        creator=creator,
+        sender=sender,
+        to=to,
+        subject="Ny post",
+        body=body,
+        content_type=ContentType.PLAIN,
+        expires_at=NOW + timedelta(days=2),
+    )
+
+
+@asynccontextmanager
+async def provider_at(
+    port: int,
+    *,
+    bounces: BounceSettings = BOUNCES,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+    tls_mode: str = "none",
+    **settings: object,
+) -> AsyncIterator[SmtpProvider]:
+    made = SmtpProviderSettings.model_validate(
+        {"name": "smtp-main", "host": "127.0.0.1", "port": port, "tls": tls_mode, **settings}
+    )
+    provider = SmtpProvider(made, bounces, ManualClock(NOW), limits=limits, tls=tls)
+    yield provider
+    await provider.close()
+
+
+@asynccontextmanager
+async def pair(**settings: object) -> AsyncIterator[tuple[SmtpProvider, SmtpSimulator]]:
+    async with SmtpSimulator(time_factor=0.01) as server, provider_at(server.port, **settings) as provider:  # type: ignore[arg-type]
+        yield provider, server
+
+
+async def one(provider: EmailProvider, message: Email) -> SendResult:
+    [result] = await provider.send([message])
+    return result
+
+
+class Canned:
+    """A server that answers each verb as told, `250 Ok` otherwise; `None` closes, `""` says nothing.
+
+    It closes at the MAIL after so many on one connection.
+    """
+
+    def __init__(self, answers: Mapping[str, str | None] | None = None, *, mails: int = 1_000) -> None:
+        self._mails = mails
+        self._answers: Mapping[str, str | None] = {
+            "BANNER": "220 canned",
+            "EHLO": "250-canned\r\n250-SIZE 1000000\r\n250 DSN",
+            "DATA": "354 Go on",
+            **(answers or {}),
+        }
+        self.seen: list[str] = []
+        self.connections = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> "Canned":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        mails = self._mails
+        going = self._answer(writer, "BANNER")
+        while going and (line := (await reader.readline()).decode().strip()):
+            self.seen.append(line)
+            verb = line[:4].upper()
+            mails -= verb == "MAIL"
+            going = mails >= 0 and self._answer(writer, verb)
+            if verb == "DATA" and (self._answers["DATA"] or "").startswith("354"):
+                while going and (content := await reader.readline()) != b".\r\n":
+                    going = content != b""
+                going = going and self._answer(writer, "DOT")
+        self._writers.discard(writer)
+        writer.close()
+
+    def _answer(self, writer: asyncio.StreamWriter, verb: str) -> bool:
+        answer = self._answers.get(verb, "250 Ok")
+        if answer:
+            writer.write(f"{answer}\r\n".encode("latin-1"))
+        return answer is not None and verb != "QUIT"
+
+
+RETRY = Deferred(blame=Blame.MESSAGE)
+FAULT = Deferred(blame=Blame.PROVIDER)
+THROTTLED = Deferred(blame=Blame.PROVIDER, retry_after=timedelta(seconds=60))
+
+
+def shape(result: SendResult) -> SendResult:
+    """Without its words."""
+    match result:
+        case Accepted():
+            return Accepted()
+        case Refused(reason):
+            return Refused(reason)
+        case Deferred(_, blame, retry_after):
+            return Deferred("", blame, retry_after)
+        case Unknown():
+            return Unknown()
+
+
+SCRIPTED: dict[str, SendResult] = {
+    "ok": Accepted(),
+    "someone": Accepted(),
+    "multi": Accepted(),
+    "slow-1": Accepted(),
+    "bounce": Refused(Reason.BOUNCED),
+    "disabled": Refused(Reason.BOUNCED),
+    "full": Refused(Reason.BOUNCED),
+    "fullsoft": RETRY,
+    "badaddr": Refused(Reason.INVALID_EMAIL_FORMAT),
+    "norelay": RETRY,
+    "badsender": Refused(Reason.UNSPECIFIED),
+    "defer": RETRY,
+    "defer-2": RETRY,
+    "grey": RETRY,
+    "ratelimit": THROTTLED,
+    "busy": RETRY,
+    "toolarge": Refused(Reason.PAYLOAD_TOO_LARGE),
+    "spam": Refused(Reason.FILTERED_SPAM),
+    "refuse": Refused(Reason.BOUNCED),
+    "hang": Unknown(),
+    "drop": Unknown(),
+    "drop-rcpt": RETRY,
+    "drop-data": Unknown(),  # design 8: a loss after the first octet of content is unknown
+    "junk": RETRY,
+}
+
+
+async def test_every_scripted_address_ends_as_the_table_says_and_in_the_order_of_the_batch() -> None:
+    async with pair(limits=QUICK, connections=4) as (provider, server):
+        results = await provider.send([email(f"{script}+x@mottaker.test") for script in SCRIPTED])
+        assert {script: shape(result) for script, result in zip(SCRIPTED, results, strict=True)} == SCRIPTED
+        stored = sorted(message.script.name for message in server.stored)
+        assert stored == sorted(["ok", "ok", "multi", "slow-1", "hang", "drop"])  # each exactly once
+
+
+REPLIES: list[tuple[str, str, SendResult]] = [
+    ("BANNER", "421 4.3.2 Not now", FAULT),
+    ("BANNER", "554 5.7.1 Go away", FAULT),
+    ("BANNER", "hello", FAULT),
+    ("EHLO", "421 4.3.2 Not now", FAULT),
+    ("EHLO", "550 5.7.1 No", FAULT),
+    ("MAIL", "530 5.7.0 Authentication required", FAULT),
+    ("RCPT", "530 5.7.0 Authentication required", FAULT),
+    ("MAIL", "421 4.3.2 Closing", FAULT),
+    ("MAIL", "421 4.7.0 Too many messages", THROTTLED),
+    ("RCPT", "421 4.7.0 Rate limited", THROTTLED),
+    ("RCPT", "421 4.3.2 Closing", RETRY),
+    ("MAIL", "452 4.3.1 Insufficient storage", THROTTLED),
+    ("RCPT", "452 4.3.1 Insufficient storage", THROTTLED),
+    ("RCPT", "450 4.7.1 Too many messages, slow down", THROTTLED),
+    ("DOT", "451 4.7.28 Unusual rate of mail", THROTTLED),
+    ("MAIL", "451 4.3.0 Try later", RETRY),
+    ("MAIL", "550 5.7.1 Sender not allowed", Refused(Reason.UNSPECIFIED)),
+    ("MAIL", "553 Sender unknown", Refused(Reason.UNSPECIFIED)),
+    ("MAIL", "501 5.1.7 Bad sender", Refused(Reason.UNSPECIFIED)),
+    ("RCPT", "550 5.1.7 Bad sender", Refused(Reason.UNSPECIFIED)),
+    ("MAIL", "552 Too big", Refused(Reason.PAYLOAD_TOO_LARGE)),
+    ("MAIL", "500 5.3.4 Too big", RETRY),
+    ("MAIL", "554 5.3.4 Too big", Refused(Reason.PAYLOAD_TOO_LARGE)),
+    ("MAIL", "503 5.5.1 Out of step", RETRY),
+    ("MAIL", "555 Unknown option", FAULT),
+    ("RCPT", "504 Not implemented", FAULT),
+    ("RCPT", "501 5.5.4 Bad NOTIFY parameter", FAULT),
+    ("RCPT", "550 5.1.10 Null MX", Refused(Reason.BOUNCED)),
+    ("RCPT", "550 No such user", Refused(Reason.BOUNCED)),
+    ("RCPT", "551 Not local", Refused(Reason.BOUNCED)),
+    ("RCPT", "501 Bad address", Refused(Reason.INVALID_EMAIL_FORMAT)),
+    ("RCPT", "553 Bad address", Refused(Reason.INVALID_EMAIL_FORMAT)),
+    ("RCPT", "550 5.4.1 Access denied", Refused(Reason.BOUNCED)),
+    ("RCPT", "550 5.2.3 Too long for the mailbox", Refused(Reason.PAYLOAD_TOO_LARGE)),
+    ("RCPT", "550 5.7.1 Relaying denied", RETRY),
+    ("RCPT", "550 relay not permitted", RETRY),
+    ("RCPT", "550 5.7.1 Blocked by relay.example", Refused(Reason.BOUNCED)),
+    ("RCPT", "550 5.0.0 No", Refused(Reason.BOUNCED)),
+    ("RCPT", "550 4.1.1 At odds with itself", Refused(Reason.BOUNCED)),
+    ("RCPT", "354 Unexpected", RETRY),
+    ("RCPT", "251 Will forward", Accepted()),
+    ("DATA", "554 5.5.1 No valid recipients", Refused(Reason.BOUNCED)),
+    ("DATA", "503 5.5.1 Out of step", Refused(Reason.UNSPECIFIED)),  # once more, and then for good
+    ("DATA", "451 Try later", RETRY),
+    ("DATA", "250 Unexpected", RETRY),
+    ("DOT", "552 Too big", Refused(Reason.PAYLOAD_TOO_LARGE)),
+    ("DOT", "550 5.2.3 Too big", Refused(Reason.PAYLOAD_TOO_LARGE)),
+    ("DOT", "552 5.2.2 Mailbox full", Refused(Reason.BOUNCED)),
+    ("DOT", "554 5.6.0 Bad content", Refused(Reason.FILTERED_SPAM)),
+    ("DOT", "550 5.7.1 Spam", Refused(Reason.FILTERED_SPAM)),
+    ("DOT", "554 Refused", Refused(Reason.BOUNCED)),
+    ("DOT", "451 4.3.0 Try later", RETRY),
+    ("DOT", "421 4.3.2 Closing", RETRY),
+    ("DOT", "354 Unexpected", Unknown()),
+    ("DOT", "junk", Unknown()),
+]
+
+
+@pytest.mark.parametrize(("stage", "reply", "expected"), REPLIES)
+async def test_a_reply_means_what_the_table_says(stage: str, reply: str, expected: SendResult) -> None:
+    async with Canned({stage: reply}) as server, provider_at(server.port) as provider:
+        result = await one(provider, email())
+        assert shape(result) == expected
+        if not isinstance(result, Accepted) and reply[:3].isdigit():
+            assert reply[:3] in result.detail or isinstance(expected, Deferred)
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("BANNER", FAULT), ("EHLO", FAULT), ("MAIL", FAULT), ("RCPT", RETRY), ("DATA", RETRY), ("DOT", Unknown())],
+)
+async def test_a_lost_connection_is_unknown_only_once_content_has_left(stage: str, expected: SendResult) -> None:
+    async with Canned({stage: None}) as server, provider_at(server.port) as provider:
+        assert shape(await one(provider, email())) == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("BANNER", FAULT), ("EHLO", FAULT), ("MAIL", FAULT), ("RCPT", FAULT), ("DATA", FAULT), ("DOT", Unknown())],
+)
+async def test_a_time_out_is_charged_to_the_provider_and_unknown_once_content_has_left(
+    stage: str, expected: SendResult
+) -> None:
+    limits = Limits(connect=0.05, command=0.05, final=0.05)
+    async with Canned({stage: ""}) as server, provider_at(server.port, limits=limits) as provider:
+        assert shape(await one(provider, email())) == expected
+        await one(provider, email())
+        assert server.connections == 2  # what timed out is never used again
+
+
+async def test_a_server_that_is_down_defers_the_whole_batch_and_is_charged_itself() -> None:
+    async with Canned() as server:
+        port = server.port
+    async with provider_at(port, connections=3) as provider:
+        results = await provider.send([email() for _ in range(20)])
+        assert [shape(result) for result in results] == [FAULT] * 20
+
+
+async def test_deferred_messages_arrive_on_a_later_try() -> None:
+    async with pair() as (provider, server):
+        message = email("defer-2@mottaker.test")
+        results = [shape(await one(provider, message)) for _ in range(3)]
+        assert results == [RETRY, RETRY, Accepted()]
+        assert len(server.stored) == 1
+
+
+async def test_three_recipient_domains_that_are_denied_relay_are_the_accounts_fault_and_one_is_not() -> None:
+    async with pair(connections=1) as (provider, _):
+        same = await provider.send([email(f"norelay+{n}@a.test") for n in range(5)])
+        assert [shape(result) for result in same] == [RETRY] * 5
+        other = await provider.send([email("norelay@b.test"), email("norelay@c.test"), email("norelay@a.test")])
+        assert [shape(result) for result in other] == [RETRY, FAULT, FAULT]
+        await provider.send([email("ok@a.test")])
+        assert shape(await one(provider, email("norelay@d.test"))) == RETRY
+
+
+async def test_refused_senders_of_one_creator_are_theirs_and_of_three_are_ours() -> None:
+    async with pair(connections=1) as (provider, _):
+        one_creator = [email("badsender@a.test") for _ in range(5)]
+        assert {shape(result) for result in await provider.send(one_creator)} == {Refused(Reason.UNSPECIFIED)}
+        others = [email("badsender@a.test", creator=creator) for creator in ("nav", "skd")]
+        assert [shape(result) for result in await provider.send(others)] == [Refused(Reason.UNSPECIFIED), FAULT]
+
+
+async def test_an_extension_that_is_offered_and_then_refused_is_left_out_from_then_on() -> None:
+    async with pair(connections=1) as (provider, server):
+        server.refuse_options = True
+        assert shape(await one(provider, email())) == Accepted()
+        assert shape(await one(provider, email())) == Accepted()
+        mails = [command.argument for command in server.commands if command.verb == "MAIL"]
+        assert ["ENVID" in argument for argument in mails] == [True, False, False]
+
+
+async def test_a_connection_is_kept_and_reset_only_after_a_refusal() -> None:
+    async with pair(connections=1) as (provider, server):
+        for address in ("ok@a.test", "ok@a.test", "bounce@a.test", "spam@a.test", "ok@a.test"):
+            await one(provider, email(address))
+        assert {command.connection for command in server.commands} == {1}
+        verbs = [command.verb for command in server.commands]
+        assert verbs.count("RSET") == 1  # RCPT was refused; a refused content ends the transaction by itself
+        assert verbs.count("EHLO") == 1
+
+
+async def test_a_connection_is_retired_after_its_messages_and_takes_leave() -> None:
+    async with pair(connections=1) as (provider, server):
+        await provider.send([email() for _ in range(201)])
+        per_connection = [message.connection for message in server.stored]
+        assert [per_connection.count(number) for number in (1, 2, 3)] == [100, 100, 1]
+        assert [command.connection for command in server.commands if command.verb == "QUIT"] == [1, 2]
+
+
+async def test_a_connection_is_retired_by_age_and_asked_when_it_was_idle() -> None:
+    async with pair(connections=1, limits=Limits(idle=0, age=300)) as (provider, server):
+        await one(provider, email())
+        await one(provider, email())
+        assert [command.verb for command in server.commands].count("NOOP") == 1
+        assert len({command.connection for command in server.commands}) == 1
+    async with pair(connections=1, limits=Limits(age=0)) as (provider, server):
+        await one(provider, email())
+        await one(provider, email())
+        assert len({command.connection for command in server.commands}) == 2
+
+
+@pytest.mark.parametrize("address", ["busy@a.test", "hang@a.test", "drop@a.test", "junk@a.test", "drop-rcpt@a.test"])
+async def test_a_connection_that_saw_trouble_is_not_used_again(address: str) -> None:
+    async with pair(connections=1, limits=QUICK) as (provider, server):
+        await one(provider, email(address))
+        assert shape(await one(provider, email())) == Accepted()
+        assert [command.connection for command in server.commands if command.verb == "EHLO"] == [1, 2]
+
+
+async def test_a_kept_connection_that_the_server_closed_costs_nothing() -> None:
+    async with Canned(mails=2) as server, provider_at(server.port, connections=1) as provider:
+        results = await provider.send([email() for _ in range(5)])
+        assert [shape(result) for result in results] == [Accepted()] * 5
+        assert server.connections == 3
+
+
+async def test_a_server_that_closes_at_once_every_time_ends_the_batch() -> None:
+    async with Canned(mails=0) as server, provider_at(server.port, connections=2) as provider:
+        assert [shape(result) for result in await provider.send([email() for _ in range(5)])] == [FAULT] * 5
+
+
+async def test_never_more_connections_than_configured_whoever_sends() -> None:
+    async with pair(connections=3) as (provider, server):
+        batches = [provider.send([email("slow-1@a.test") for _ in range(4)]) for _ in range(5)]
+        results = [shape(result) for batch in await asyncio.gather(*batches) for result in batch]
+        assert results == [Accepted()] * 20
+        assert len({command.connection for command in server.commands}) == 3
+
+
+async def test_a_server_that_takes_fewer_connections_gets_fewer_and_all_the_mail() -> None:
+    async with SmtpSimulator(max_connections=2) as server, provider_at(server.port, connections=5) as provider:
+        results = await provider.send([email() for _ in range(30)])
+        assert {shape(result) for result in results} == {Accepted()}
+        assert len(server.stored) == 30
+        tried = server.turned_away
+        await provider.send([email() for _ in range(30)])
+        assert server.turned_away - tried < tried  # it has learnt
+
+
+async def test_cancelled_it_closes_what_it_used_and_can_go_on() -> None:
+    hanging = asyncio.Semaphore(0)
+
+    async def capture(_: Captured) -> None:
+        hanging.release()
+
+    async with SmtpSimulator(capture=capture) as server, provider_at(server.port, connections=2) as provider:
+        sending = asyncio.create_task(provider.send([email("hang@a.test"), email("hang@a.test")]))
+        await hanging.acquire()
+        await hanging.acquire()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert shape(await one(provider, email())) == Accepted()
+        assert max(command.connection for command in server.commands) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (email("ikke en adresse"), Refused(Reason.INVALID_EMAIL_FORMAT)),
+        (email("a@b.no\r\nRCPT TO:<victim@example.com>"), Refused(Reason.INVALID_EMAIL_FORMAT)),
+        (email("a> NOTIFY=NEVER <b@c.no"), Refused(Reason.INVALID_EMAIL_FORMAT)),
+        (email(sender="ikke en adresse"), Refused(Reason.UNSPECIFIED)),
+        (email(body="x" * 1_000_001), Refused(Reason.PAYLOAD_TOO_LARGE)),
+    ],
+    ids=["no address", "command injection", "option injection", "no sender", "over SIZE"],
+)
+async def test_what_cannot_be_sent_is_refused_without_a_word_about_it(message: Email, expected: SendResult) -> None:
+    async with Canned() as server, provider_at(server.port) as provider:
+        results = await provider.send([message, email()])
+        assert [shape(result) for result in results] == [expected, Accepted()]
+        assert sum(line.startswith("MAIL") for line in server.seen) == 1
+
+
+async def test_the_envelope_carries_a_signed_return_path_and_asks_for_reports() -> None:
+    async with pair() as (provider, server):
+        message = email("Kari.Nordmann+a=b@mottaker.example")
+        await one(provider, message)
+        [stored] = server.stored
+        verp = Verp.configured(BOUNCES)
+        assert verp is not None
+        assert verp.verify(stored.sender) == message.id
+        assert xtext_decode(stored.sender_options["ENVID"]) == f"n-{message.id}"
+        assert stored.sender_options["RET"] == "HDRS"
+        assert stored.sender_options["SIZE"] == str(len(stored.content))
+        assert stored.recipient_options == {
+            "NOTIFY": "SUCCESS,FAILURE,DELAY",
+            "ORCPT": "rfc822;Kari.Nordmann+2Ba+3Db@mottaker.example",
+        }
+        assert provider.confirms is Confirms.ARRIVAL
+
+
+async def test_reports_of_success_can_be_left_out() -> None:
+    async with pair(success_dsn=False) as (provider, server):
+        await one(provider, email())
+        assert server.stored[0].recipient_options["NOTIFY"] == "FAILURE,DELAY"
+        assert provider.confirms is Confirms.NOTHING
+
+
+async def test_without_keys_mail_goes_from_its_sender_and_asks_for_nothing() -> None:
+    async with pair(bounces=NO_BOUNCES) as (provider, server):
+        await one(provider, email(sender="Etaten <post@Etat.example>"))
+        assert server.stored[0].sender == "post@etat.example"
+        assert server.stored[0].recipient_options == {}
+        assert set(server.stored[0].sender_options) == {"SIZE"}
+        assert provider.confirms is Confirms.NOTHING
+
+
+async def test_options_are_sent_only_where_they_are_offered(caplog: pytest.LogCaptureFixture) -> None:
+    async with SmtpSimulator(offer=frozenset()) as server, provider_at(server.port) as provider:
+        assert [shape(result) for result in await provider.send([email(), email()])] == [Accepted(), Accepted()]
+        assert server.stored[0].sender_options == server.stored[0].recipient_options == {}
+    assert [record.message for record in caplog.records].count("smtp server offers no delivery reports") == 1
+
+
+async def test_an_international_local_part_needs_smtputf8() -> None:
+    message = email("ægir@blåbær.example")
+    async with pair() as (provider, server):
+        assert shape(await one(provider, message)) == Accepted()
+        assert server.stored[0].recipient == "ægir@xn--blbr-roah.example"
+        assert server.stored[0].sender_options.keys() >= {"SMTPUTF8", "BODY"}
+        assert server.stored[0].recipient_options["ORCPT"] == r"utf-8;\x{E6}gir@xn--blbr-roah.example"
+    async with SmtpSimulator(offer=ALL_EXTENSIONS - {"SMTPUTF8"}) as server, provider_at(server.port) as provider:
+        assert shape(await one(provider, message)) == Refused(Reason.INVALID_EMAIL_FORMAT)
+        assert shape(await one(provider, email("a@blåbær.example"))) == Accepted()  # a domain alone does not
+
+
+async def test_dots_and_long_lines_arrive_unchanged() -> None:
+    body = ".\r\n..\r\n.dot\r\n" + "x" * 5_000 + "\r\nblåbær\r\n"
+    async with pair() as (provider, server):
+        await one(provider, email(body=body))
+        received = message_from_bytes(server.stored[0].content, policy=policy.default)
+        assert received.get_content().replace("\r\n", "\n") == body.replace("\r\n", "\n")
+
+
+async def test_every_try_carries_the_same_message_id() -> None:
+    async with pair(limits=QUICK) as (provider, server):
+        message = email("hang@a.test")
+        await one(provider, message)
+        await one(provider, message)
+        ids = {message_from_bytes(stored.content)["Message-ID"] for stored in server.stored}
+        assert ids == {f"<{message.id}@etat.example>"}
+
+
+async def test_the_pool_sends_thousands_and_each_once() -> None:
+    sink = Sink(keep_ids=True)
+    await sink.start()
+    async with provider_at(sink.port) as provider:
+        messages = [email(f"person{n}@example.com") for n in range(2_000)]
+        results = await provider.send(messages)
+    assert {shape(result) for result in results} == {Accepted()}
+    assert sorted(sink.ids) == sorted(str(message.id) for message in messages)
+    assert sink.count == 2_000
+    await sink.stop()
+
+
+async def test_no_address_text_or_secret_is_logged_or_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="varsel")
+    secret, text = "hemmelig-passord", "fortrolig innhold"
+    async with (
+        SmtpSimulator(login=("sim", "another")) as server,
+        provider_at(server.port, username="sim", password=secret) as provider,
+    ):
+        refused = await one(provider, email("kari.nordmann@mottaker.example", body=text))
+    echo = "550 5.1.1 <kari.nordmann@mottaker.example> 13918399999 unknown"
+    async with Canned({"RCPT": echo}) as canned, provider_at(canned.port) as provider:
+        told = await one(provider, email("kari.nordmann@mottaker.example", body=text))
+    assert told == Refused(Reason.BOUNCED, "rcpt: 550 5.1.1 <ka***@mottaker.example> *********** unknown")
+    everything = caplog.text + "".join(str(vars(record)) for record in caplog.records) + repr((refused, told))
+    for forbidden in ("kari.nordmann", "13918399999", secret, text):
+        assert forbidden not in everything
+
+
+# --- TLS and login -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate and its key, for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulator")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+@pytest.fixture
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def client_tls(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+@pytest.mark.parametrize("mode", ["starttls", "implicit"])
+async def test_mail_and_login_travel_over_tls(
+    mode: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with (
+        SmtpSimulator(tls=server_tls, implicit=mode == "implicit", login=("sim", "right")) as server,
+        provider_at(server.port, tls=client_tls, tls_mode=mode, username="sim", password="right") as provider,
+    ):
+        assert shape(await one(provider, email())) == Accepted()
+        assert [command.argument for command in server.commands if command.verb == "AUTH"] == ["PLAIN"]
+        ehlo = [command.verb for command in server.commands].count("EHLO")
+        assert ehlo == (2 if mode == "starttls" else 1)  # what was said in clear does not count
+
+
+@pytest.mark.parametrize("mode", ["starttls", "implicit"])
+async def test_a_certificate_that_does_not_hold_defers_and_sends_nothing(mode: str, server_tls: ssl.SSLContext) -> None:
+    async with (
+        SmtpSimulator(tls=server_tls, implicit=mode == "implicit") as server,
+        provider_at(server.port, tls_mode=mode) as provider,
+    ):
+        assert shape(await one(provider, email())) == FAULT
+        assert not server.stored
+        assert "MAIL" not in [command.verb for command in server.commands]
+
+
+async def test_a_certificate_is_not_asked_for_where_the_setting_says_so(server_tls: ssl.SSLContext) -> None:
+    async with (
+        SmtpSimulator(tls=server_tls) as server,
+        provider_at(server.port, tls_mode="starttls", verify_certificate=False) as provider,
+    ):
+        assert shape(await one(provider, email())) == Accepted()
+
+
+async def test_nothing_is_sent_in_clear_when_starttls_is_missing() -> None:
+    async with (
+        SmtpSimulator(login=("sim", "right")) as server,
+        provider_at(server.port, tls_mode="starttls", username="sim", password="right") as provider,
+    ):
+        assert shape(await one(provider, email())) == FAULT
+        assert {command.verb for command in server.commands} == {"EHLO"}
+
+
+async def test_a_wrong_password_is_never_a_messages_fault_and_a_corrected_one_works() -> None:
+    async with (
+        SmtpSimulator(login=("sim", "right")) as server,
+        provider_at(server.port, username="sim", password="wrong", connections=2) as provider,
+    ):
+        results = await provider.send([email() for _ in range(10)])
+        assert [shape(result) for result in results] == [FAULT] * 10
+        assert "535" in results[0].detail
+        server.login = ("sim", "wrong")
+        assert shape(await one(provider, email())) == Accepted()
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"AUTH": "535 5.7.8 No"}, FAULT),
+        ({"AUTH": "534 5.7.9 Too weak"}, FAULT),
+        ({"AUTH": "538 5.7.11 Encrypt"}, FAULT),
+        ({"AUTH": "454 4.7.0 Try later"}, THROTTLED),
+        ({"EHLO": "250-canned\r\n250 AUTH CRAM-MD5"}, FAULT),
+        ({"EHLO": "250 canned"}, FAULT),
+    ],
+)
+async def test_a_refused_login_defers(answers: dict[str, str], expected: SendResult) -> None:
+    answers = {"EHLO": "250-canned\r\n250 AUTH LOGIN PLAIN CRAM-MD5", **answers}
+    async with (
+        Canned(answers) as server,
+        provider_at(server.port, username="sim", password="right") as provider,
+    ):
+        assert shape(await one(provider, email())) == expected
+        assert not any("MAIL" in line or "CRAM" in line for line in server.seen)
+
+
+def settings(**given: object) -> SmtpProviderSettings:
+    return SmtpProviderSettings.model_validate({"name": "smtp-main", "host": "relay.example", "port": 25, **given})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tls": "none"},
+        {"tls": "none", "host": "10.0.0.1"},
+        {"tls": "none", "trusted_network": True, "username": "sim", "password": "secret"},
+        {"tls": "none", "host": "localhost.example", "username": "sim", "password": "secret"},
+    ],
+)
+def test_no_mail_or_password_leaves_this_host_in_clear(given: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="smtp-main") as refused:
+        SmtpProvider(settings(**given), BOUNCES)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{"tls": "none", "trusted_network": True}, {"tls": "none", "host": "::1"}, {"tls": "starttls"}]
+)
+def test_what_is_allowed_is_taken(given: dict[str, object]) -> None:
+    provider: EmailProvider = SmtpProvider(settings(**given, connections=7, on_indeterminate="hold"), BOUNCES)
+    assert (provider.name, provider.step, provider.on_indeterminate) == ("smtp-main", 7, Indeterminate.HOLD)
