@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varsel.api.bodies import CHUNK, Body, parse
@@ -22,6 +22,8 @@ MODELS: Final[list[type[AnyOrderBody]]] = [OrderBody, EmailOrderBody, SmsOrderBo
 NAMES: Final = sorted({field.alias or "" for model in MODELS for field in model.model_fields.values()})
 
 B = TypeVar("B", bound=Body)
+
+patient = settings(deadline=None)
 
 
 class Numbers(Body):
@@ -59,6 +61,7 @@ names = st.sampled_from(NAMES) | st.sampled_from(NAMES).map(str.swapcase) | st.t
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=20)
 
 
+@patient
 @given(model=st.sampled_from(MODELS), value=values)
 def test_any_json_is_an_order_or_invalid(model: type[AnyOrderBody], value: object) -> None:
     try:
@@ -67,6 +70,7 @@ def test_any_json_is_an_order_or_invalid(model: type[AnyOrderBody], value: objec
         assert all(e.errors.values())  # noqa: PT017 - either is right
 
 
+@patient
 @given(model=st.sampled_from(MODELS), data=st.binary())
 def test_any_bytes_are_an_order_or_invalid(model: type[AnyOrderBody], data: bytes) -> None:
     with pytest.raises(Invalid):
@@ -115,12 +119,14 @@ def in_other_case(draw: st.DrawFn, value: Any) -> Any:
             return value
 
 
+@patient
 @given(body=orders, data=st.data())
 def test_neither_case_nor_unknown_properties_change_an_order(body: dict[str, Any], data: st.DataObject) -> None:
     changed = data.draw(in_other_case(body))
     assert parsed(EmailOrderBody, encoded(changed)) == parsed(EmailOrderBody, encoded(body))
 
 
+@patient
 @given(given_=st.lists(st.tuples(st.sampled_from(["subject", "Subject", "SUBJECT"]), texts), min_size=1))
 def test_the_last_of_equal_names_counts_whatever_their_case(given_: list[tuple[str, str]]) -> None:
     pairs = ",".join(f"{json.dumps(name)}:{json.dumps(text)}" for name, text in given_)
@@ -128,6 +134,7 @@ def test_the_last_of_equal_names_counts_whatever_their_case(given_: list[tuple[s
     assert parsed(EmailOrderBody, data).subject == given_[-1][1]
 
 
+@patient
 @given(
     length=st.sampled_from([CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7]),
     wrong=st.dictionaries(st.integers(0, 2 * CHUNK + 6), st.sampled_from([None, 7, {"emailAddress": 1}]), max_size=5),
@@ -168,6 +175,7 @@ async def test_other_tasks_run_while_a_long_list_is_read() -> None:
     assert turns - read >= 9
 
 
+@patient
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-3.5))])))
 def test_a_date_time_is_read_back_as_the_same_instant(instant: datetime) -> None:
     text = instant.isoformat()
