@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 
 import pytest
 
@@ -13,6 +14,7 @@ from varsel.db import Database, execute, fetch_value
 from varsel.domain.errors import Rejected
 from varsel.domain.ids import WorkerId
 from varsel.heartbeat import beat
+from varsel.simulators.reports_owed import ReportsOwed
 from varsel.timeshift import store
 from varsel.timeshift.advance import ClockControl, StillBusy
 from varsel.timeshift.follow import follow_clock, take_clock
@@ -145,6 +147,63 @@ async def test_a_process_that_does_not_take_the_time_is_named(database: Database
         await control.advance(HOUR)
 
 
+@pytest.mark.parametrize(
+    ("doing", "named"),
+    [
+        (
+            """INSERT INTO orders (id, creator_id, kind, channel, state, lane, recipients, requested_send_time,
+                                   created_at, state_at)
+               SELECT gen_random_uuid(), 1, 'Notification', 'Sms', 'Processing', 1, 1, now(), now(), now()""",
+            "orders are being processed",
+        ),
+        (
+            """INSERT INTO claim (id, worker_id, provider, ids, claimed_at)
+               SELECT gen_random_uuid(), 1, 'mail', '{}', now()""",
+            "messages are being sent",
+        ),
+        (
+            """INSERT INTO delivery_report (id, provider, event_key, channel, verdict, raw_state, payload, received_at)
+               SELECT gen_random_uuid(), 'sms', 'a', 'sms', 'delivered', 'DELIVRD', '{}', now()""",
+            "delivery reports wait",
+        ),
+    ],
+)
+async def test_work_that_is_under_way_holds_the_clock(database: Database, doing: LiteralString, named: str) -> None:
+    control = ClockControl(database, SystemClock(), patience=timedelta(seconds=0.1))
+    async with database.autocommit() as conn:
+        await execute(conn, doing, {})
+    with pytest.raises(StillBusy, match=named):
+        await control.advance(HOUR)
+
+
+async def test_a_report_that_is_on_its_way_holds_the_clock(database: Database, control: ClockControl) -> None:
+    arrived, asked = asyncio.Event(), asyncio.Event()
+
+    async def idle() -> None:
+        asked.set()
+        await arrived.wait()
+
+    async with ReportsOwed(database) as owed:
+        owed.until(idle)
+        await owed.note()
+        hasty = ClockControl(database, SystemClock(), patience=timedelta(seconds=0.1))
+        await _within(asked.wait)
+        with pytest.raises(StillBusy, match="a simulator owes reports"):
+            await hasty.advance(HOUR)
+        arrived.set()
+        await control.advance(HOUR)
+
+
+async def test_a_simulator_that_ends_holds_nothing(database: Database, control: ClockControl) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async with ReportsOwed(database) as owed:
+        owed.until(never)
+        await owed.note()
+    await control.advance(HOUR)
+
+
 async def test_a_dead_process_is_not_waited_for(database: Database, control: ClockControl) -> None:
     await beat.begin(database, kind="worker", lease=timedelta(seconds=-1))
     await control.advance(HOUR)
@@ -158,7 +217,7 @@ async def test_a_round_that_began_before_the_move_does_not_count_as_idle(databas
     await take_clock(database, clock, worker)
     async with database.autocommit() as conn:
         await store.note_idle(conn, worker, 0, idle=True)
-        assert [s.id for s in await store.stragglers(conn, 1)] == [worker]
+        assert await store.stragglers(conn, 1) == [f"worker {worker} is not idle"]
         await store.note_idle(conn, worker, 1, idle=True)
         assert await store.stragglers(conn, 1) == []
 

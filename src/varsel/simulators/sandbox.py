@@ -6,6 +6,7 @@ They stand where the settings' providers point to, and report to our own listene
 import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from varsel.settings import BounceSettings, LinkProviderSettings, ServerSettings
 from varsel.simulators.captured import Captured
 from varsel.simulators.keep import Keeper
 from varsel.simulators.link import LinkSimulator
+from varsel.simulators.reports_owed import ReportsOwed
 from varsel.simulators.smtp import SmtpSimulator
 
 log = Log(__name__)
@@ -31,36 +33,46 @@ class NotLoopback(Exception):
 async def run_simulators(settings: Settings, db: Database) -> AsyncIterator[None]:
     """They serve while the block runs. Raises `NotLoopback`, or `OSError` when a port is taken."""
     async with AsyncExitStack() as stack:
-        keeper = await stack.enter_async_context(Keeper(db))
+        owed = ReportsOwed(db)
+        intake = _Intake(await stack.enter_async_context(Keeper(db)), await stack.enter_async_context(owed))
         for provider in settings.providers:
             match provider:
                 case SmtpProviderSettings():
-                    await stack.enter_async_context(_mail_server(provider, settings.bounces, keeper))
+                    mail = await stack.enter_async_context(_mail_server(provider, settings.bounces, intake))
+                    owed.until(mail.idle)
                 case LinkProviderSettings():
-                    await stack.enter_async_context(_gateway(provider, settings.server, keeper))
+                    gateway = await stack.enter_async_context(_gateway(provider, settings.server, intake))
+                    owed.until(gateway.idle)
             log.info("simulator listens", provider=provider.name)
         yield
 
 
-def _mail_server(provider: SmtpProviderSettings, bounces: BounceSettings, keeper: Keeper) -> SmtpSimulator:
-    async def capture(message: Captured) -> None:
-        await keeper.keep([message])
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    keeper: Keeper
+    owed: ReportsOwed
 
+    async def many(self, messages: Sequence[Captured]) -> None:
+        await self.keeper.keep(messages)
+        await self.owed.note()
+
+    async def one(self, message: Captured) -> None:
+        await self.many([message])
+
+
+def _mail_server(provider: SmtpProviderSettings, bounces: BounceSettings, intake: _Intake) -> SmtpSimulator:
     dsn_to = None if bounces.port is None else (bounces.host, bounces.port)
-    return SmtpSimulator(_loopback(provider.host), provider.port, dsn_to=dsn_to, capture=capture)
+    return SmtpSimulator(_loopback(provider.host), provider.port, dsn_to=dsn_to, capture=intake.one)
 
 
-def _gateway(provider: LinkProviderSettings, server: ServerSettings, keeper: Keeper) -> LinkSimulator:
-    async def capture(messages: Sequence[Captured]) -> None:
-        await keeper.keep(messages)
-
+def _gateway(provider: LinkProviderSettings, server: ServerSettings, intake: _Intake) -> LinkSimulator:
     url = urlsplit(provider.url)
     ours = _ANYWHERE.get(server.host, server.host)
     return LinkSimulator(
         {provider.username: provider.password.get_secret_value()},
         f"http://{f'[{ours}]' if ':' in ours else ours}:{server.port}{_REPORTS}/{provider.name}",
         (provider.report_username, provider.report_password.get_secret_value()),
-        capture=capture,
+        capture=intake.many,
         host=_loopback(url.hostname or ""),
         port=url.port or 80,
     )

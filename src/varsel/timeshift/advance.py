@@ -1,7 +1,6 @@
 """Moving the sandbox's clock: from one due instant to the next, so that everything happens in its order (design 8)."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,7 +9,7 @@ from varsel.db import Database
 from varsel.domain.errors import Rejected
 from varsel.timeshift import store
 from varsel.timeshift.follow import take_clock
-from varsel.timeshift.store import Shift, Straggler
+from varsel.timeshift.store import Shift
 
 MOST: Final = timedelta(days=366)  # of one move
 _FURTHEST: Final = timedelta(days=3660)  # of all together
@@ -73,7 +72,7 @@ class ClockControl:
         await take_clock(self._db, self._clock)
 
     async def _all_idle(self) -> None:
-        left: Sequence[Straggler] = ()
+        left: list[str] = []
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 while True:
@@ -83,9 +82,7 @@ class ClockControl:
                         return
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError as e:
-            raise StillBusy(_complaint(left, self._patience, self._clock.now())) from e
-
-
-def _complaint(left: Sequence[Straggler], patience: timedelta, now: datetime) -> str:
-    who = ", ".join(f"{s.kind} {s.id} {'is not idle' if s.taken else 'has not taken the time'}" for s in left)
-    return f"After {patience.total_seconds():g} s: {who}. The clock stands at {now:%Y-%m-%dT%H:%M:%SZ}."
+            waited = f"After {self._patience.total_seconds():g} s"
+            raise StillBusy(
+                f"{waited}: {', '.join(left)}. The clock stands at {self._clock.now():%Y-%m-%dT%H:%M:%SZ}."
+            ) from e

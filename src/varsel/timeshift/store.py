@@ -11,6 +11,7 @@ from varsel.db import Conn, ReadConn, execute, fetch, fetch_one, fetch_value
 from varsel.domain.ids import WorkerId
 
 CHANNEL: Final = "sandbox_clock"
+_REPORTS_OWED: Final = 8_310_002  # advisory lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +20,6 @@ class Shift:
 
     offset: timedelta
     version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Straggler:
-    """A live process that has not taken a version of the clock, or still works."""
-
-    id: WorkerId
-    kind: str
-    taken: bool
 
 
 async def read(conn: ReadConn) -> Shift:
@@ -77,17 +69,32 @@ async def note_idle(conn: Conn, worker: WorkerId, version: int, *, idle: bool) -
 
 
 _STRAGGLERS: Final = """
-SELECT id, kind, clock_version >= %(version)s
+SELECT format('%%s %%s %%s', kind, id,
+              CASE WHEN clock_version < %(version)s THEN 'has not taken the time' ELSE 'is not idle' END)
   FROM worker
  WHERE lease_until > statement_timestamp()
    AND (clock_version < %(version)s OR (kind = 'worker' AND NOT idle))
- ORDER BY id
+ UNION ALL SELECT 'orders are being processed' WHERE EXISTS (SELECT FROM orders WHERE state = 'Processing')
+ UNION ALL SELECT 'messages are being sent' WHERE EXISTS (SELECT FROM claim)
+ UNION ALL SELECT 'delivery reports wait' WHERE EXISTS (SELECT FROM delivery_report WHERE state = 'pending')
+ UNION ALL SELECT 'a simulator owes reports' WHERE NOT pg_try_advisory_xact_lock(%(reports_owed)s)
 """
 
 
-async def stragglers(conn: ReadConn, version: int) -> list[Straggler]:
-    """The live processes to wait for: behind this version, or workers that are not idle. API processes only follow."""
-    return await fetch(conn, _STRAGGLERS, {"version": version}, Straggler)
+async def stragglers(conn: ReadConn, version: int) -> list[str]:
+    """What has to be waited for, in words: live processes that are behind this version, workers that are not idle, and
+    work that is under way, whatever a worker said a moment ago. API processes only follow.
+    """
+    return await fetch(conn, _STRAGGLERS, {"version": version, "reports_owed": _REPORTS_OWED}, str)
+
+
+async def hold(conn: ReadConn) -> None:
+    """Let nobody move the clock until `let_go` or the end of the connection: a report is on its way to us."""
+    await execute(conn, "SELECT pg_advisory_lock_shared(%(key)s)", {"key": _REPORTS_OWED})
+
+
+async def let_go(conn: ReadConn) -> None:
+    await execute(conn, "SELECT pg_advisory_unlock_shared(%(key)s)", {"key": _REPORTS_OWED})
 
 
 # Only what waits for business time. In each: open > after, so that what is due already is left to the workers.
