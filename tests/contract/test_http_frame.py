@@ -458,6 +458,20 @@ async def test_a_signal_ends_a_server_that_has_nobody_else_to_stop_it(tmp_path: 
     await serve(create_app(parts_of(tmp_path)), "127.0.0.1", 0, on_ready=lambda _port: os.kill(os.getpid(), number))
 
 
+async def test_a_listening_socket_can_be_handed_over(tmp_path: Path) -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    parts = parts_of(tmp_path)
+    server = asyncio.create_task(serve(create_app(parts), "", 0, stop, sock=sock, on_ready=ready.set_result))
+    assert await ready == port
+    assert parts.issuer
+    assert (await Client(port, parts.issuer).aget("/health/live")).status == 200
+    stop.set()
+    await server
+    assert sock.fileno() == -1
+
+
 async def test_an_address_that_is_taken_is_an_error_of_the_system(tmp_path: Path) -> None:
     app = create_app(parts_of(tmp_path))
     async with serving(app) as port:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set, or, without one, until SIGINT or SIGTERM. Requests under way are then answered first.
 
-    Port 0 takes a free one; `on_ready` hears which, once connections are taken. Raises `OSError` when the address is
-    not to be had.
+    Port 0 takes a free one; `on_ready` hears which, once connections are taken. With `sock`, that listens or is bound,
+    host and port do not matter; it is closed at the end. Raises `OSError` when the address is not to be had.
     """
     config = uvicorn.Config(
         app,
