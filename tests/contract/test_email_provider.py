@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -518,6 +519,21 @@ async def test_the_pool_sends_thousands_and_each_once() -> None:
     assert sorted(sink.ids) == sorted(str(message.id) for message in messages)
     assert sink.count == 2_000
     await sink.stop()
+
+
+async def test_the_sink_as_a_program_tells_its_port_its_count_and_whose_mail_it_took(tmp_path: Path) -> None:
+    ids = tmp_path / "ids"
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "varsel.simulators.sink", "--ids", str(ids)), stdout=asyncio.subprocess.PIPE
+    )
+    assert program.stdout is not None
+    messages = [email() for _ in range(3)]
+    async with provider_at(int(await program.stdout.readline())) as provider:
+        await provider.send(messages)
+    program.terminate()
+    assert await program.stdout.read() == b"3\n"
+    assert await program.wait() == 0
+    assert set(ids.read_text().split()) == {str(message.id) for message in messages}
 
 
 async def test_no_address_text_or_secret_is_logged_or_told(caplog: pytest.LogCaptureFixture) -> None:

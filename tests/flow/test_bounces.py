@@ -1,0 +1,344 @@
+"""A bounce's road: our provider, the simulated mail server, its report by SMTP, our listener, the stored reports
+(channels 2.3, 5.1, assertions 39-42, 46-54; design 8 on relayed)."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import aiosmtplib
+import pytest
+from aiosmtplib import SMTPDataError, SMTPRecipientRefused, SMTPResponseException
+from psycopg.rows import scalar_row
+from pydantic import SecretStr
+
+from varsel.api.bounces import BounceListener
+from varsel.clock import ManualClock
+from varsel.db import Database
+from varsel.delivery.ports import Accepted, Email, Report, SendResult, Unknown, Verdict
+from varsel.delivery.report import Inbox
+from varsel.domain.errors import Unavailable
+from varsel.domain.ids import NotificationId, OrderId, uuid7
+from varsel.domain.notification import Reason
+from varsel.domain.order import ContentType
+from varsel.providers.smtp import SmtpProvider
+from varsel.providers.smtp_session import Limits
+from varsel.providers.verp import Verp
+from varsel.settings import BounceSettings, SmtpProviderSettings
+from varsel.simulators.smtp import SmtpSimulator
+from varsel.wakeup import Waker
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+ORDER = OrderId(UUID("019ab000-0000-7000-8000-0000000000aa"))
+BOUNCES = BounceSettings(port=0, domain="bounce.varsel.example", keys=(SecretStr("key"),))
+VERP = Verp("bounce.varsel.example", [b"key"])
+BOUNCE = "Subject: Undeliverable\r\n\r\nNo delivery: 550 5.1.1 unknown\r\n"
+
+
+@dataclass
+class Reported:
+    """What the listener stored. `failures`: how many times it is out of order first. `gate`: storing waits for it."""
+
+    reports: list[Report] = field(default_factory=list)
+    failures: int = 0
+    gate: asyncio.Event | None = None
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def store(self, reports: Sequence[Report]) -> None:
+        self.called.set()
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("the database")
+        if self.gate is not None:
+            await self.gate.wait()
+        self.reports.extend(reports)
+
+    def of(self, message: Email) -> list[tuple[Verdict, Reason | None]]:
+        return [(report.verdict, report.reason) for report in self.reports if report.notification == message.id]
+
+
+@dataclass
+class Post:
+    provider: SmtpProvider
+    server: SmtpSimulator
+    listener: BounceListener
+    reported: Reported
+
+    async def send(self, *local_parts: str) -> list[tuple[Email, SendResult]]:
+        """Send one mail each, and wait until no report is on its way."""
+        messages = [email(local_part) for local_part in local_parts]
+        results = await self.provider.send(messages)
+        await self.server.idle()
+        return list(zip(messages, results, strict=True))
+
+
+def email(local_part: str) -> Email:
+    return Email(
+        id=NotificationId(uuid7()),
+        order=ORDER,
+        creator="ttd",
+        sender="noreply@etat.example",
+        to=f"{local_part}@mottaker.example",
+        subject="Ny post",
+        body="Hei",
+        content_type=ContentType.PLAIN,
+        expires_at=NOW + timedelta(days=2),
+    )
+
+
+@asynccontextmanager
+async def listening(reported: Reported, *, relayed_is_delivered: bool = False) -> AsyncIterator[BounceListener]:
+    listener = BounceListener(BOUNCES, reported.store, relayed_is_delivered=relayed_is_delivered)
+    await listener.start()
+    yield listener
+    await listener.stop()
+
+
+@asynccontextmanager
+async def office(reported: Reported | None = None, **settings: bool) -> AsyncIterator[Post]:
+    reported = reported or Reported()
+    async with (
+        listening(reported, relayed_is_delivered=settings.get("relayed_is_delivered", False)) as listener,
+        SmtpSimulator(dsn_to=("127.0.0.1", listener.port), time_factor=0.001) as server,
+    ):
+        provider = SmtpProvider(
+            SmtpProviderSettings(
+                name="smtp-main",
+                host="127.0.0.1",
+                port=server.port,
+                tls="none",
+                success_dsn=settings.get("success_dsn", True),
+            ),
+            BOUNCES,
+            ManualClock(NOW),
+            limits=Limits(final=0.3),
+        )
+        yield Post(provider, server, listener, reported)
+        await provider.close()
+
+
+DELIVERED = (Verdict.DELIVERED, None)
+BOUNCED = (Verdict.FAILED, Reason.BOUNCED)
+DELAYED = (Verdict.DELAYED, None)
+
+REPORTED: dict[str, list[tuple[Verdict, Reason | None]]] = {
+    "ok": [DELIVERED],
+    "someone": [DELIVERED],
+    "quiet": [],
+    "dsn-ok": [DELIVERED],
+    "dsn-relayed": [(Verdict.RELAYED, None)],
+    "dsn-fail": [BOUNCED],
+    "dsn-full": [BOUNCED],
+    "dsn-delay": [DELAYED],
+    "dsn-expired": [DELAYED, BOUNCED],
+    "dsn-late-5": [DELIVERED, BOUNCED],
+    "dsn-dup": [DELIVERED, DELIVERED],
+    "dsn-early": [DELIVERED],
+    "dsn-novrp": [BOUNCED],  # the envelope id still names it
+    "dsn-garbage": [(Verdict.UNRECOGNISED, None)],
+    "dsn-loose": [BOUNCED],
+    "arf": [DELIVERED, DELAYED],  # kept, without effect
+    "arf-notspam": [DELIVERED, DELAYED],
+    "ooo": [DELIVERED],
+}
+
+
+async def test_every_scripted_address_is_reported_as_its_script_says() -> None:
+    async with office() as post:
+        sent = await post.send(*REPORTED)
+        assert all(isinstance(result, Accepted) for _, result in sent)
+        found = {script: post.reported.of(message) for script, (message, _) in zip(REPORTED, sent, strict=True)}
+        assert found == REPORTED
+        assert {notice.reply for notice in post.server.notices} == {250}
+
+
+async def test_the_same_report_twice_has_one_key_and_no_two_others_share_one() -> None:
+    async with office() as post:
+        await post.send(*REPORTED)
+        keys = [report.event_key for report in post.reported.reports]
+        assert len(set(keys)) == len(keys) - 1  # dsn-dup
+
+
+async def test_a_report_can_overtake_the_answer_to_its_message() -> None:
+    async with office() as post:
+        message = email("dsn-early")
+        await post.provider.send([message])
+        assert post.reported.of(message) == [DELIVERED]  # without waiting for anything more
+
+
+@pytest.mark.parametrize("local_part", ["hang", "drop"])
+async def test_a_message_of_unknown_fate_is_settled_by_its_report_and_left_once(local_part: str) -> None:
+    async with office() as post:
+        [(message, result)] = await post.send(local_part)
+        assert isinstance(result, Unknown)
+        assert post.reported.of(message) == [DELIVERED]
+        assert len(post.server.stored) == 1
+
+
+async def test_relayed_is_delivered_where_the_setting_says_so() -> None:
+    async with office(relayed_is_delivered=True) as post:
+        [(message, _)] = await post.send("dsn-relayed")
+        assert post.reported.of(message) == [DELIVERED]
+
+
+async def test_success_is_not_reported_when_it_was_not_asked_for() -> None:
+    async with office(success_dsn=False) as post:
+        await post.send("ok")
+        assert post.reported.reports == []
+
+
+async def test_a_report_that_could_not_be_stored_is_kept_by_its_sender_and_taken_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with office(Reported(failures=2)) as post:
+        [(message, _)] = await post.send("dsn-fail")
+        assert post.reported.of(message) == [BOUNCED]
+        assert [notice.reply for notice in post.server.notices] == [250]
+    assert [record.levelno for record in caplog.records if record.name == "varsel.api.bounces"] == [logging.ERROR] * 2
+
+
+async def test_an_event_is_stored_once_in_the_database(database: Database) -> None:
+    waker = Waker(database)
+    inbox = Inbox(database, ManualClock(NOW), waker)
+    listener = BounceListener(BOUNCES, inbox.store)
+    await listener.start()
+    message = email("x")
+    for _ in range(3):
+        await hand_in(listener.port, VERP.make(message.id), BOUNCE)
+    await listener.stop()
+    await waker.close()
+    async with database.autocommit() as conn:
+        cursor = conn.cursor(row_factory=scalar_row)
+        await cursor.execute("SELECT notification_id FROM delivery_report")
+        assert await cursor.fetchall() == [message.id]
+
+
+# --- the listener alone ----------------------------------------------------------------------------------------------
+
+
+async def hand_in(port: int, recipient: str, mail: str | bytes, sender: str = "") -> str:
+    """Returns the last answer; raises what aiosmtplib makes of a refusal."""
+    async with aiosmtplib.SMTP(
+        hostname="127.0.0.1", port=port, start_tls=False, local_hostname="relay.example"
+    ) as relay:
+        await relay.mail(sender)
+        await relay.rcpt(recipient)
+        return (await relay.data(mail)).message
+
+
+async def test_only_mail_for_the_bounce_domain_is_taken() -> None:
+    async with listening(Reported()) as listener:
+        for foreign in ("ola@example.com", f"{VERP.make(email('x').id)}.example", "postmaster@[127.0.0.1]"):
+            with pytest.raises(SMTPRecipientRefused) as refused:
+                await hand_in(listener.port, foreign, BOUNCE)
+            assert refused.value.code == 550
+            assert refused.value.message.startswith("5.1.1")
+
+
+async def test_a_forged_token_names_no_message() -> None:
+    reported = Reported()
+    forged = Verp("bounce.varsel.example", [b"stranger"]).make(email("x").id)
+    async with listening(reported) as listener:
+        await hand_in(listener.port, forged, BOUNCE)
+    [report] = reported.reports
+    assert report.notification is None
+
+
+async def test_a_token_folded_to_upper_case_still_names_its_message() -> None:
+    reported, message = Reported(), email("x")
+    async with listening(reported) as listener:
+        await hand_in(listener.port, VERP.make(message.id).upper(), BOUNCE)
+    assert reported.of(message) == [BOUNCED]
+
+
+async def test_a_vacation_reply_is_taken_and_dropped() -> None:
+    reported = Reported()
+    async with listening(reported) as listener:
+        answer = await hand_in(listener.port, VERP.make(email("x").id), "Subject: Fra kontoret\r\n\r\nBortreist")
+        assert "dropped" in answer
+    assert not reported.called.is_set()
+
+
+async def test_two_recipients_are_two_reports_stored_together() -> None:
+    reported, messages = Reported(), [email("x"), email("y")]
+    async with (
+        listening(reported) as listener,
+        aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.port, start_tls=False) as relay,
+    ):
+        await relay.mail("")
+        for message in messages:
+            await relay.rcpt(VERP.make(message.id))
+        await relay.data(BOUNCE)
+    assert [report.notification for report in reported.reports] == [message.id for message in messages]
+
+
+async def test_the_answer_waits_for_the_commit_and_a_sender_that_hangs_up_does_not_undo_it() -> None:
+    reported = Reported(gate=asyncio.Event())
+    message = email("x")
+    async with listening(reported) as listener:
+        relay = aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.port, start_tls=False)
+        await relay.connect()
+        await relay.mail("")
+        await relay.rcpt(VERP.make(message.id))
+        answering = asyncio.create_task(relay.data(BOUNCE))
+        await reported.called.wait()
+        assert not answering.done()
+        relay.close()
+        with pytest.raises(aiosmtplib.SMTPServerDisconnected):
+            await answering
+        assert reported.gate is not None
+        reported.gate.set()
+    assert reported.of(message) == [BOUNCED]  # stop() finished it
+
+
+async def test_mail_over_the_size_is_refused_and_long_lines_are_taken() -> None:
+    reported, recipient = Reported(), VERP.make(email("x").id)
+    async with listening(reported) as listener:
+        await hand_in(listener.port, recipient, BOUNCE + "x" * 60_000 + "\r\n")
+        with pytest.raises(SMTPDataError) as refused:
+            await hand_in(listener.port, recipient, BOUNCE + ("x" * 70 + "\r\n") * 16_000)
+        assert refused.value.code == 552
+    assert len(reported.reports) == 1
+
+
+async def test_one_connection_too_many_is_told_so_and_the_next_finds_room() -> None:
+    async with listening(Reported()) as listener:
+        relays = [aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.port, start_tls=False) for _ in range(21)]
+        for relay in relays[:20]:
+            await relay.connect()
+        with pytest.raises(SMTPResponseException) as refused:
+            await relays[20].connect()
+        assert refused.value.code == 421
+        await relays[0].quit()
+        await relays[20].connect()
+        for relay in relays[1:]:
+            await relay.quit()
+
+
+async def test_nothing_that_a_stranger_says_is_logged_or_stops_the_listener(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="varsel")
+    reported, message = Reported(), email("x")
+    async with listening(reported) as listener:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        for line in (
+            b"\xff\xfe",
+            b"EHLO x",
+            b'MAIL FROM:<"@@ola.nordmann@example.com>',
+            b"RCPT TO:<ola.nordmann",
+            b"DATA",
+        ):
+            writer.write(line + b"\r\n")
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await hand_in(listener.port, VERP.make(message.id), BOUNCE)
+    assert reported.of(message) == [BOUNCED]
+    assert "ola.nordmann" not in caplog.text
+
+
+def test_without_a_key_there_is_no_listener() -> None:
+    with pytest.raises(ValueError, match="key"):
+        BounceListener(BounceSettings(port=0), Reported().store)
