@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -14,9 +13,6 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from varsel.log import Log
-
-log = Log(__name__)
 
 _KEEP_ALIVE_SECONDS: Final = 75
 _DRAIN_SECONDS: Final = 5
