@@ -183,10 +183,10 @@ async def fill(database: Database) -> list[UUID]:
         ),
         (
             Channel.EMAIL,
-            "bounce@example.com",
+            "bounce@solbakken.example",
             bounced,
             mail(
-                "bounce@example.com",
+                "bounce@solbakken.example",
                 "Du har fått et brev om barnehageplass",
                 "Hei Ingrid\n\nDu har fått et brev.",
                 html=LETTER,

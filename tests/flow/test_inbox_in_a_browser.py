@@ -72,7 +72,7 @@ async def test_a_person_finds_and_reads_a_message_by_keyboard(site: Site, page: 
     await page.press("Enter")
     await page.until(f"{OPEN} === {ids[-3]!r}")
     assert await page.evaluate(FOCUSED) == ids[-3]  # the reader goes on from there
-    assert "bounce@example.com" in await text(page, "#message-title")
+    assert "bounce@solbakken.example" in await text(page, "#message-title")
     assert await page.evaluate("document.querySelector('.msg[aria-current]').dataset.id") == ids[-3]
     await page.press("Escape")
     assert await page.evaluate("document.activeElement.id") == "q"
@@ -218,7 +218,7 @@ async def test_everything_works_without_the_script(site: Site, page: Page) -> No
     await page.look(script=False)
     await page.goto(f"{site.url}/sandbox")
     await page.click_through(f'[data-id="{ids[5]}"]')
-    assert "bounce@example.com" in await text(page, "#message-title")
+    assert "bounce@solbakken.example" in await text(page, "#message-title")
     await page.click_through('[data-view="raw"]')
     assert "MIME-Version" in await text(page, "#raw")
     await page.evaluate("document.querySelector('#q').value = 'Strandveien'")
