@@ -412,6 +412,8 @@ async def until_refused(client: Client) -> None:
                 await client.aget("/health/live")
             except ConnectionRefusedError:
                 return
+            except OSError:  # it was taken in the very moment
+                continue
 
 
 async def test_a_request_that_is_under_way_is_answered_before_the_server_ends(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Issuer:
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", self._configuration)
         app.router.add_get("/jwks", self._jwks)
+        app.router.add_get("/moved", self._moved)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -56,9 +57,12 @@ class Issuer:
 
     async def _jwks(self, _request: web.Request) -> web.Response:
         self.asked += 1
+        return self.answer or await self._moved(_request)
+
+    async def _moved(self, _request: web.Request) -> web.Response:
         unknown = {"kty": "AKP", "kid": "post-quantum", "alg": "ML-DSA-44", "pub": "x"}
         document = KeySet([*self.keys]).as_dict(private=False)
-        return self.answer or web.json_response({"keys": [*document["keys"], unknown]})
+        return web.json_response({"keys": [*document["keys"], unknown]})
 
 
 def new_key() -> ECKey:
@@ -170,7 +174,7 @@ async def test_old_keys_stay_in_use_while_the_issuer_is_down() -> None:
     "answer",
     [
         {"status": 500},
-        {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}},
+        {"status": 302, "headers": {"Location": "/moved"}},
         {"text": "no JSON"},
         {"text": '{"keys": []}'},
         {"text": '{"keys": [{"kty": "EC"}]}'},

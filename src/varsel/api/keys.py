@@ -87,8 +87,7 @@ class RemoteKeys:
             url = self._url
             if self._discovery:
                 url = (await _document(session, url))["jwks_uri"]
-            keys = KeySet.import_key_set(await _document(session, url))
-        return [key for key in keys if key.get("use", "sig") == "sig"]
+            return KeySet.import_key_set(await _document(session, url)).keys
 
 
 def _named(keys: Sequence[Key], kid: str | None) -> Sequence[Key]:

@@ -13,7 +13,6 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-
 _KEEP_ALIVE_SECONDS: Final = 75
 _DRAIN_SECONDS: Final = 5
 _TICK_SECONDS: Final = 0.1
