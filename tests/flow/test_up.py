@@ -57,10 +57,17 @@ def wait_until_ready(process: subprocess.Popen[str]) -> int:
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=40)) as connection:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read()
+
+
+def post(port: int, path: str, body: object, token: str) -> int:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("POST", path, json.dumps(body), headers)
+        return connection.getresponse().status
 
 
 def children(pid: int) -> dict[str, int]:
@@ -102,7 +109,7 @@ def answers(port: int) -> bool:
 @pytest.fixture(scope="module")
 def running(shared_home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """One that several tests look at, and its port."""
-    with up(shared_home) as process:
+    with up(shared_home, "--sandbox") as process:
         yield process, wait_until_ready(process)
 
 
@@ -121,7 +128,23 @@ def test_one_command_is_ready_one_signal_stops_it_and_nothing_is_left(home: Path
     assert running_dsn(home) is None
 
 
-@pytest.mark.parametrize("victim", ["api", "worker", "postgres"])
+def test_in_the_sandbox_an_order_placed_over_http_is_captured_by_the_simulators(
+    running: tuple[subprocess.Popen[str], int], shared_home: Path
+) -> None:
+    port = running[1]
+    token = run("token", "--org", "ttd", "--home", str(shared_home)).stdout.strip()
+    email = {"subject": "Hei", "body": "Hallo", "recipients": [{"emailAddress": "kari@example.com"}]}
+    sms = {"body": "Hallo", "recipients": [{"mobileNumber": "+4799999501"}]}
+    assert post(port, "/notifications/api/v1/orders/email", email, token) == 202
+    assert post(port, "/notifications/api/v1/orders/sms", sms, token) == 202
+    for channel, to in (("email", "kari@example.com"), ("sms", "%2B4799999501")):
+        status, body = get(port, f"/sandbox/messages?to={to}&wait=30")
+        assert status == 200
+        (message,) = json.loads(body)
+        assert (message["channel"], message["text"].strip()) == (channel, "Hallo")
+
+
+@pytest.mark.parametrize("victim", ["api", "worker", "simulators", "postgres"])
 def test_whatever_is_killed_comes_back_and_the_address_stays(
     running: tuple[subprocess.Popen[str], int], victim: str
 ) -> None:

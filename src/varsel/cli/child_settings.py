@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ from varsel.cli.startup import free_port
 from varsel.embedded.place import write_private
 
 _LOOPBACK: Final = "127.0.0.1"
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEADING: Final = (
     "# Written by `varsel up` at every start: changes are lost. Put yours in a file that VARSEL_CONFIG names.\n"
 )
@@ -62,9 +64,9 @@ def _kept_secrets(file: Path) -> dict[str, str]:
 
 def toml(values: dict[str, Any]) -> str:
     """Settings as TOML, one line for each name or, in tables, for each section."""
-    plain = [f"{_scalar(name)} = {_value(value)}" for name, value in values.items() if not isinstance(value, dict)]
+    plain = [f"{_key(name)} = {_value(value)}" for name, value in values.items() if not isinstance(value, dict)]
     tables = [
-        "\n".join([f"\n[{_scalar(name)}]", *(f"{_scalar(key)} = {_value(value)}" for key, value in section.items())])
+        "\n".join([f"\n[{_key(name)}]", *(f"{_key(key)} = {_value(value)}" for key, value in section.items())])
         for name, section in values.items()
         if isinstance(section, dict)
     ]
@@ -76,11 +78,15 @@ def _value(value: object) -> str:
         case list() | tuple():
             return f"[{', '.join(_value(member) for member in value)}]"
         case dict():
-            return f"{{{', '.join(f'{_scalar(key)} = {_value(member)}' for key, member in value.items())}}}"
+            return f"{{{', '.join(f'{_key(key)} = {_value(member)}' for key, member in value.items())}}}"
         case str() | bool() | int() | float():
             return _scalar(value)
         case _:
             raise TypeError(f"no setting is a {type(value).__name__}")
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _scalar(name)
 
 
 def _scalar(value: str | bool | float) -> str:

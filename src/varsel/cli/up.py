@@ -216,7 +216,7 @@ class _Readiness:
 def _announce(final: Settings) -> None:
     base = final.server.base_url
     inbox = f" · inbox {base}/sandbox" if final.sandbox.enabled else ""
-    click.echo(f"Varsel is ready: API {base}{inbox} · OpenAPI {base}/swagger · stop with Ctrl-C")
+    click.echo(f"Varsel is ready: API {base}{inbox} · OpenAPI {base}/swagger/v1/swagger.json · stop with Ctrl-C")
     if final.sandbox.enabled:
         settle, unknown = (
             f"{period.total_seconds():g} s"
