@@ -23,7 +23,9 @@ COMMANDS: Final = {
     "migrate": _Command("migrate", "migrate", "Bring the database's schema up to this release."),
     "token": _Command("token", "token", "Print a token of the local development issuer."),
     "import": _Command("import_", "import_", "Load contact data of one KIND into the registers' local copies."),
-    "generate": _Command("import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."),
+    "generate": _Command(
+        "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
+    ),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }
 
