@@ -101,9 +101,12 @@ class SmtpProvider:
             else:
                 results[index] = prepared
         faults: list[Deferred] = []
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._pool.size, len(waiting))):
-                group.create_task(self._work(waiting, results, faults))
+        if len(waiting) == 1:
+            await self._work(waiting, results, faults)
+        else:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._pool.size, len(waiting))):
+                    group.create_task(self._work(waiting, results, faults))
         if faults:
             log.warning("smtp connection failed", provider=self.name, times=len(faults), detail=faults[0].detail)
         # who got no connection gave up; only where all did is anything left without a result
@@ -149,6 +152,9 @@ class SmtpProvider:
                             break
         except Fault as fault:
             faults.append(fault.deferred)
+        except Exception as error:  # noqa: BLE001 - a bug while connecting: nothing has left (channels 1.4 G3)
+            log.error("smtp connection failed", exc=error, provider=self.name)
+            faults.append(Deferred("bug"))
 
     async def _deliver(self, session: Session, task: _Task) -> SendResult | None:
         """None: it wants its second try."""
@@ -194,17 +200,21 @@ class SmtpProvider:
 
 
 class _Pool:
-    """At most `connections` sessions at once; those not in use are kept, the youngest use first."""
+    """At most `connections` sessions at once; those not in use are kept, the youngest use first.
+
+    When the server says that it has too many, we use as few as we have got, for five minutes.
+    """
 
     def __init__(self, settings: SmtpProviderSettings, limits: Limits, tls: ssl.SSLContext | None) -> None:
         self._settings = settings
         self._limits = limits
         self._tls = tls
-        self._slots = asyncio.Semaphore(settings.connections)
         self._idle: list[Session] = []
-        self._own_name: str | None = None
+        self._in_use = 0
+        self._left = asyncio.Event()
         self._size = settings.connections
         self._crowded_until = 0.0
+        self._own_name: str | None = None
 
     @property
     def size(self) -> int:
@@ -215,22 +225,43 @@ class _Pool:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """Raises `Fault`."""
-        async with self._slots:
-            session = await self._take()
-            try:
-                yield session
-            except BaseException:
-                session.abort()
-                raise
+        """Waits for a free one. Raises `Fault`."""
+        session = await self._enter()
+        try:
+            yield session
             if session.usable:
                 self._idle.append(session)
             else:
                 await session.quit()
+        except BaseException:
+            session.abort()
+            raise
+        finally:
+            self._leave()
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(session.quit() for session in idle))
+
+    async def _enter(self) -> Session:
+        while True:
+            while self._in_use >= self.size:
+                self._left.clear()
+                await self._left.wait()
+            self._in_use += 1
+            try:
+                return await self._take()
+            except BaseException as error:
+                self._leave()
+                if not isinstance(error, Fault) or not error.crowded or not self._in_use:
+                    raise
+                # others of us are being served: wait for one of theirs
+                self._size = self._in_use
+                self._crowded_until = asyncio.get_running_loop().time() + _CROWDED_FOR
+
+    def _leave(self) -> None:
+        self._in_use -= 1
+        self._left.set()
 
     async def _take(self) -> Session:
         while self._idle:
@@ -242,14 +273,8 @@ class _Pool:
             except BaseException:
                 session.abort()
                 raise
-        try:
-            self._own_name = self._own_name or await own_name(self._settings.host)
-            return await connect(self._settings, self._limits, self._tls, self._own_name)
-        except Fault as fault:
-            if fault.crowded:
-                self._size = max(1, self._size - 1)
-                self._crowded_until = asyncio.get_running_loop().time() + _CROWDED_FOR
-            raise
+        self._own_name = self._own_name or await own_name(self._settings.host)
+        return await connect(self._settings, self._limits, self._tls, self._own_name)
 
 
 def _refuse_clear_text(settings: SmtpProviderSettings) -> None:

@@ -199,25 +199,33 @@ class _Connection(SMTP):
         assert self.envelope is not None
         path = _PATH.fullmatch(arg or "")
         options = self._options(path[2], _RCPT_OPTIONS) if path else None
-        if path is None or options is None or self.envelope.mail_from is None:
-            reply = "501 5.5.4 Syntax" if path is None else "503 5.5.1 MAIL first" if options else "555 5.5.4 Option"
-            await self.push(self.note("RCPT", arg or "", reply))
-            return
-        script = self._simulator.script(path[1])
+        if self.envelope.mail_from is None:
+            await self.push(self.note("RCPT", arg or "", "503 5.5.1 MAIL first"))
+        elif path is None:
+            await self.push(self.note("RCPT", arg or "", "501 5.5.4 Syntax: RCPT TO:<address>"))
+        elif options is None:
+            await self.push(self.note("RCPT", arg or "", "555 5.5.4 Unsupported option"))
+        else:
+            await self._rcpt(arg or "", path[1], options)
+
+    async def _rcpt(self, argument: str, recipient: str, options: dict[str, str]) -> None:
+        assert self.envelope is not None
+        script = self._simulator.script(recipient)
         reply = "250 2.1.5 Ok"
-        if self._simulator.refuses(script, self.envelope.mail_from, path[1]):
+        if self._simulator.refuses(script, self.envelope.mail_from or "", recipient):
             reply = script.refusal or ""
         elif script.fault is Fault.JUNK:
             reply = "this is not SMTP"
+        elif script.fault is Fault.CLOSE_AT_RCPT:
+            reply = ""
         else:
-            self.envelope.rcpt_tos.append(path[1])
-            self._recipients.append((path[1], options, script))
-        self.note("RCPT", arg or "", reply)
+            self.envelope.rcpt_tos.append(recipient)
+            self._recipients.append((recipient, options, script))
+        self.note("RCPT", argument, reply)
+        if reply:
+            await self.push(reply)
         if script.fault is Fault.CLOSE_AT_RCPT:
-            if script.refusal:
-                await self.push(script.refusal)
             await self._vanish()
-        await self.push(reply)
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         if any(script.fault is Fault.CLOSE_IN_CONTENT for *_, script in self._recipients):
