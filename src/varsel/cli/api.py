@@ -10,7 +10,14 @@ import uvloop
 
 from varsel import log
 from varsel.cli.serve import serve_api
-from varsel.cli.startup import listen, load_settings, refuse_unsafe, saying_what_is_missing, with_database
+from varsel.cli.startup import (
+    listen,
+    load_settings,
+    refuse_unsafe,
+    saying_what_is_missing,
+    spare_collector,
+    with_database,
+)
 
 
 @click.command()
@@ -25,6 +32,7 @@ def api(home: Path | None, host: str | None, port: int | None, expose: bool, fd:
     refuse_unsafe(chosen, expose=expose)
     chosen = with_database(chosen)
     log.configure(chosen.log_level)
+    spare_collector()
     sock = listen(chosen.server.host, chosen.server.port) if fd is None else socket.socket(fileno=fd)
     with (
         contextlib.closing(sock),

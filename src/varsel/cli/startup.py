@@ -1,6 +1,7 @@
 """What every command does first: read the settings, refuse the unsafe ones, find the database, take the port."""
 
 import errno
+import gc
 import ipaddress
 import os
 import socket
@@ -79,6 +80,16 @@ def saying_what_is_missing() -> Iterator[None]:
         yield
     except Unavailable as e:
         raise click.ClickException(str(e)) from e
+
+
+def spare_collector() -> None:
+    """For a process that serves: what is loaded by now stays, so the garbage collector passes it over.
+
+    It also comes more seldom: a batch of rows is a thousand objects that are gone before it would find anything. That
+    took a fifth of the CPU time of resolving, and an eighth of sending.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def refuse_unsafe(chosen: Settings, *, expose: bool) -> None:

@@ -8,7 +8,14 @@ import click
 import uvloop
 
 from varsel import log
-from varsel.cli.startup import Refused, database_url, load_settings, saying_what_is_missing, with_database
+from varsel.cli.startup import (
+    Refused,
+    database_url,
+    load_settings,
+    saying_what_is_missing,
+    spare_collector,
+    with_database,
+)
 from varsel.settings import Settings
 from varsel.wiring import open_parts
 from varsel.worker.run import STAGES, run_worker
@@ -24,6 +31,7 @@ def worker(only: str | None, home: Path | None) -> None:
         raise Refused(f"no such stage: {', '.join(unknown)}. There are: {', '.join(STAGES)}")
     chosen = with_database(load_settings({"VARSEL_HOME": home}))
     log.configure(chosen.log_level)
+    spare_collector()
     with saying_what_is_missing(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(chosen, stages))
 

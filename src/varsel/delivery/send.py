@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, Protocol, TypeVar, assert_never
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar, assert_never
 
 from varsel.clock import Clock
 from varsel.db import Database
@@ -69,8 +69,7 @@ class Rules:
     window: SendWindow
 
 
-@dataclass(frozen=True, slots=True)
-class _Held(Generic[Message]):
+class _Held(NamedTuple, Generic[Message]):
     """A claimed notification, its place in the claim (from 1), and its message; None: there is nothing to send."""
 
     row: Claimed
@@ -226,18 +225,20 @@ class Sending(Generic[Message]):
         return ready
 
     def _without_sending(self, held: _Held[Message], now: datetime) -> Recorded | None:
-        back = Recorded(held.row.id, held.claim, self._provider.name, held.row.attempt, State.NEW, uncharged=1)
-        if held.row.expires_at <= now:
-            return replace(back, state=State.EXPIRED)
-        if self._rest:
-            return back
-        if held.row.daytime and not self._rules.window.is_open(now):
-            return replace(back, wake_at=self._rules.window.next_opening(now))
-        if held.message is None:
-            return replace(
-                back, state=State.FAILED, reason=Reason.UNSPECIFIED, outcome="refused", detail="empty text", uncharged=0
-            )
-        return None
+        """What becomes of a message that may not leave now; None: it may."""
+        row, state, wake_at = held.row, State.NEW, None
+        if row.expires_at <= now:
+            state = State.EXPIRED
+        elif row.daytime and not self._rest and not self._rules.window.is_open(now):
+            wake_at = self._rules.window.next_opening(now)
+        elif not self._rest:
+            return None if held.message is not None else self._empty(held)
+        return Recorded(row.id, held.claim, self._provider.name, row.attempt, state, wake_at=wake_at, uncharged=1)
+
+    def _empty(self, held: _Held[Message]) -> Recorded:
+        row = held.row
+        failed = Recorded(row.id, held.claim, self._provider.name, row.attempt, State.FAILED)
+        return failed._replace(reason=Reason.UNSPECIFIED, outcome="refused", detail="empty text")
 
     async def _send_batch(self, batch: Sequence[_Held[Message]]) -> None:
         try:
@@ -281,43 +282,48 @@ class Sending(Generic[Message]):
             log.warning("provider state not stored", provider=self._provider.name)
 
     def _recorded(self, held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
+        if isinstance(result, Accepted):
+            return self._accepted(held, result, now)
         row = held.row
         base = Recorded(row.id, held.claim, self._provider.name, row.attempt, State.NEW, detail=result.detail)
         match result:
-            case Accepted():
-                return self._accepted(base, row, result, now)
             case Refused():
-                return replace(base, state=State.FAILED, outcome="refused", reason=result.reason)
+                return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
             case Deferred(blame=Blame.PROVIDER):
-                return replace(base, outcome="deferred", uncharged=1)
+                return base._replace(outcome="deferred", uncharged=1)
             case Deferred() if row.attempt >= self._rules.max_attempts:
-                return replace(base, state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
+                return base._replace(state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
             case Deferred():
                 delay = result.retry_after or send_delay(self._channel, row.lane, row.attempt)
-                return replace(base, outcome="deferred", wake_at=now + delay)
+                return base._replace(outcome="deferred", wake_at=now + delay)
             case Unknown():
                 resend = self._provider.on_indeterminate is Indeterminate.RESEND
                 wake_at = now + self._rules.unknown_wait if resend else None
-                return replace(base, state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
+                return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
             case _:
                 assert_never(result)
 
-    def _accepted(self, base: Recorded, row: Claimed, result: Accepted, now: datetime) -> Recorded:
+    def _accepted(self, held: _Held[Message], result: Accepted, now: datetime) -> Recorded:
         """What nobody will confirm settles after a while: it counts as a fate, and is never called delivered."""
-        retried = row.attempt > 1
-        accepted = replace(
-            base,
-            state=State.ACCEPTED,
-            outcome="accepted" if retried else None,
+        row, settled, wake_at = held.row, False, None
+        unmatched = self._channel is Channel.SMS and result.reference is None
+        if unmatched or self._provider.confirms is not Confirms.ARRIVAL:
+            wait = self._rules.settle_after
+            settles = row.expires_at if wait is None else now + wait
+            settled, wake_at = (True, None) if settles <= now else (False, settles)
+        return Recorded(
+            row.id,
+            held.claim,
+            self._provider.name,
+            row.attempt,
+            State.ACCEPTED,
+            outcome="accepted" if row.attempt > 1 else None,
+            wake_at=wake_at,
+            settled=settled,
             reference=result.reference,
             segments=result.segments,
+            detail=result.detail,
         )
-        unmatched = self._channel is Channel.SMS and result.reference is None
-        if self._provider.confirms is Confirms.ARRIVAL and not unmatched:
-            return accepted
-        wait = self._rules.settle_after
-        settles = row.expires_at if wait is None else now + wait
-        return replace(accepted, settled=settles <= now, wake_at=settles if settles > now else None)
 
     def _make_room(self) -> None:
         if self._backlog < self._provider.step:

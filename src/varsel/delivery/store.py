@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
@@ -56,19 +56,21 @@ SELECT order_id, email_sender, email_subject, email_body, email_content_type, sm
 HAND_OVER = "UPDATE claim SET handed_over = %(upto)s WHERE id = %(claim)s"
 
 # S1: only rows that this claim still holds change. A report that overtook us has taken its row out of 'claimed'.
-# What is settled at once has a fate, and so has what was refused.
+# What is settled at once has a fate, and so has what was refused. Arrays are written in binary (%b): twice as quick.
 RECORD = """
+WITH changed (order_id, fated) AS (
 UPDATE notification n
    SET state = r.state, state_at = %(now)s, reason = r.reason, wake_at = r.wake_at, settled = r.settled,
        provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
        detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged,
        accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
-  FROM unnest(%(ids)s::uuid[], %(claims)s::uuid[], %(states)s::notification_state[], %(reasons)s::text[],
-              %(wakes)s::timestamptz[], %(settled)s::boolean[], %(references)s::text[], %(segments)s::smallint[],
-              %(details)s::text[], %(uncharged)s::smallint[])
+  FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
+              %(wakes)b::timestamptz[], %(settled)b::boolean[], %(references)b::text[], %(segments)b::smallint[],
+              %(details)b::text[], %(uncharged)b::smallint[])
        AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
-RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled
+RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled)
+SELECT order_id, count(*) FROM changed WHERE fated GROUP BY order_id
 """
 
 LEDGER = """
@@ -100,9 +102,11 @@ UPDATE delivery_report SET wake_at = %(now)s
 _FAN = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A notification that this worker holds. `attempt` counts tries charged to the message, this one included."""
+class Claimed(NamedTuple):
+    """A notification that this worker holds. `attempt` counts tries charged to the message, this one included.
+
+    This and `Recorded` are tuples: one is made for every message, and a frozen dataclass costs six times as much.
+    """
 
     id: NotificationId
     order: OrderId
@@ -130,8 +134,7 @@ class Templates:
     sms: SmsTemplate | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What became of one claimed notification. `uncharged` 1: the try was not the message's fault."""
 
     id: NotificationId
@@ -188,9 +191,9 @@ async def record(
     A message that its claim no longer holds is left as it is: somebody else has decided.
     """
     if results:
-        rows = sorted(results, key=lambda r: r.id)
-        fated = await fetch(conn, RECORD, _record_params(rows, now), lambda order, fate: (OrderId(order), fate))
-        completed = await fates.count_fates(conn, (order for order, fate in fated if fate), now=now)
+        rows = sorted(results, key=lambda r: r.id.int)
+        fated = dict(await fetch(conn, RECORD, _record_params(rows, now), lambda order, n: (OrderId(order), int(n))))
+        completed = await fates.count_fates(conn, fated, now=now)
         await _write_ledger(conn, rows, now)
         if references := [r.reference for r in rows if r.reference]:
             await execute(conn, WAKE_REPORTS, {"references": references, "now": now})

@@ -4,8 +4,9 @@ Three separate statements in the caller's transaction, after its update of notif
 id, then subtract, then write the feed. One-statement forms looked right and lost counts (proven 4).
 """
 
+import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -34,57 +35,46 @@ SELECT o.creator_id, o.id, %(now)s, jsonb_strip_nulls(jsonb_build_object(
            'shipmentId', o.id,
            'sendersReference', o.senders_reference,
            'shipmentType', o.kind,
-           'status', s.name,
+           'status', %(orders)s::jsonb ->> o.state::text,
            'lastUpdate', to_char(greatest(o.created_at, o.state_at) AT TIME ZONE 'UTC', %(form)s),
            'correction', CASE WHEN %(correction)s THEN true END,
            'recipients', coalesce(r.recipients, '[]')))
   FROM orders o
-  JOIN unnest(%(states)s::text[], %(state_names)s::text[]) AS s (state, name) ON s.state = o.state::text
   LEFT JOIN LATERAL (
        SELECT jsonb_agg(jsonb_build_object(
                     'destination', n.address,
-                    'status', v.name,
+                    'status', %(outcomes)s::jsonb -> n.channel::text ->> coalesce(n.reason, n.state::text),
                     'lastUpdate', to_char(n.state_at AT TIME ZONE 'UTC', %(form)s))
                 ORDER BY n.channel, n.id) AS recipients
          FROM notification n
-         JOIN unnest(%(channels)s::text[], %(outcomes)s::text[], %(names)s::text[]) AS v (channel, outcome, name)
-           ON v.channel = n.channel::text AND v.outcome = coalesce(n.reason, n.state::text)
         WHERE n.order_id = o.id) r ON true
  WHERE o.id = ANY(%(ids)s)
  ORDER BY o.id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Vocabulary:
-    channels: list[str]
-    outcomes: list[str]
-    names: list[str]
-
-
-def _vocabulary() -> _Vocabulary:
-    """The v2 name of every stored outcome, as parallel arrays."""
-    rows = [(c.value, outcome.value, name.v2) for c in Channel for outcome, name in NAMES[c].items()]
-    rows += [(c.value, s.value, NAMES[c][State.SENDING].v2) for c in Channel for s in (State.CLAIMED, State.UNKNOWN)]
-    rows += [
-        (c.value, reason.value, NAMES[c][Reason.UNSPECIFIED].v2)
-        for c in Channel
-        for reason in Reason
-        if reason not in NAMES[c]
-    ]
-    return _Vocabulary(*(list(column) for column in zip(*rows, strict=True)))
+def _outcomes() -> str:
+    """As JSON: by channel, the v2 name of every stored state or reason."""
+    names: dict[str, dict[str, str]] = {}
+    for channel in Channel:
+        known = NAMES[channel]
+        unnamed = {reason.value: known[Reason.UNSPECIFIED].v2 for reason in Reason}
+        held = {state.value: known[State.SENDING].v2 for state in (State.CLAIMED, State.UNKNOWN)}
+        names[channel.value] = {**unnamed, **held, **{outcome.value: name.v2 for outcome, name in known.items()}}
+    return json.dumps(names)
 
 
 _INSTANT: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
-_WORDS: Final = _vocabulary()
-_STATES: Final = {
-    "states": [s.value for s in OrderState],
-    "state_names": [ORDER_STATE_NAMES[s].v2 for s in OrderState],
-}
+_OUTCOMES: Final = _outcomes()
+_ORDERS: Final = json.dumps({state.value: ORDER_STATE_NAMES[state].v2 for state in OrderState})
 
 
-async def count_fates(conn: Conn, orders: Iterable[OrderId], *, now: datetime) -> frozenset[OrderId]:
-    """Subtract one pending notification for each entry of `orders`; returns the orders that are complete by it.
+async def count_fates(
+    conn: Conn, orders: Iterable[OrderId] | Mapping[OrderId, int], *, now: datetime
+) -> frozenset[OrderId]:
+    """Subtract one pending notification for each entry of `orders`, or as many as a mapping says.
+
+    Returns the orders that are complete by it.
 
     Call it after the update that gave the fates, in the same transaction, for moves into a fate only: never for a
     correction. Complete orders get their feed entry here.
@@ -111,10 +101,8 @@ async def add_to_feed(conn: Conn, orders: Collection[OrderId], *, now: datetime,
                 "now": now,
                 "correction": correction,
                 "form": _INSTANT,
-                "channels": _WORDS.channels,
-                "outcomes": _WORDS.outcomes,
-                "names": _WORDS.names,
-                **_STATES,
+                "outcomes": _OUTCOMES,
+                "orders": _ORDERS,
             },
         )
 
