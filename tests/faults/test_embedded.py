@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from varsel.embedded import Embedded, HomeInUse, ServerError, running_dsn
+from varsel.embedded import Embedded, HomeInUse, ServerError, remove_home, running_dsn
 
 SMALL = {"shared_buffers": "16MB"}
 SUPERVISOR = """
@@ -219,7 +219,8 @@ def test_a_home_its_user_cannot_reach_works_and_no_folder_above_is_opened() -> N
         with Embedded(home, settings=SMALL, durable=False) as server:
             assert kept(server.dsn) == [1]
         assert Path(closed).stat().st_mode & 0o777 == 0o700
-        subprocess.run(["rm", "-r", cluster], check=True)
+        remove_home(home)
+        assert not cluster.exists()
 
 
 def test_binaries_its_user_cannot_reach_are_copied(home: Path) -> None:

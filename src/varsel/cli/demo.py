@@ -6,7 +6,6 @@ their fates, and prints them with what was expected.
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from varsel.cli.demo_orders import DIRECT, SCENARIOS, USER_ADDRESSES, Scenario
 from varsel.cli.startup import free_port
+from varsel.embedded.place import remove_home
 
 _READY_WITHIN: Final = 60.0
 _FATES_WITHIN: Final = 60.0
@@ -71,7 +71,7 @@ def demo(ends: bool, port: int) -> None:
             if not ends:
                 _stay(base)
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        remove_home(home)
     if not good:
         raise Failed("not every order met its expected fate")
 

@@ -134,6 +134,14 @@ def database_folder(home: Path, account: Account | None) -> Path:
     return place
 
 
+def remove_home(home: Path) -> None:
+    """Delete a home and the cluster that belongs to it, wherever that lies. Its server must have stopped."""
+    note = home / "database.folder"
+    if note.exists() and (place := Path(note.read_text().strip())).parent == ROOT_HOME:
+        shutil.rmtree(place)
+    shutil.rmtree(home)
+
+
 def make_folder(folder: Path) -> None:
     """A home that does not exist yet. The server's user must get through root's; others need not see anybody else's."""
     if not folder.exists():
