@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format bench chaos lock clean browser
+.PHONY: setup demo test check format docs bench chaos lock clean browser
 
 setup: $(VENV)
 
@@ -35,6 +35,9 @@ check: $(VENV)
 format: $(VENV)
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
+
+docs: $(VENV)
+	@$(PY) docs/generate.py
 
 bench: $(VENV)
 	@$(PY) -m bench
