@@ -20,7 +20,6 @@ import aiohttp
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from varsel.cli.demo_orders import DIRECT, SCENARIOS, USER_ADDRESSES, Scenario
@@ -231,7 +230,6 @@ def _stay(base: str) -> None:
 @contextlib.contextmanager
 def _working(what: str) -> Iterator[None]:
     began = time.monotonic()
-    with Progress(SpinnerColumn(), TextColumn(what + " …"), console=console, transient=True) as progress:
-        progress.add_task(what)
+    with console.status(what + " …") if console.is_terminal else contextlib.nullcontext():
         yield
     console.print(f"[green]✓[/] {what} [dim]({time.monotonic() - began:.1f} s)[/]")
