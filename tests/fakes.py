@@ -7,7 +7,7 @@ from datetime import datetime
 
 from varsel.delivery.ports import Accepted, Confirms, Email, Indeterminate, SendResult, Sms
 from varsel.domain.errors import RegistryUnavailable
-from varsel.recipients.ports import OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.resolution.ports import Answer, Verdict
 
 
@@ -38,6 +38,7 @@ class FakeProvider:
 class FakeDirectory:
     people: dict[str, PersonContact] = field(default_factory=dict)
     official: dict[str, OrganisationContact] = field(default_factory=dict)
+    externals: dict[str, ExternalContact] = field(default_factory=dict)
     users: dict[str, list[UserContact]] = field(default_factory=dict)
     rights: set[Pair] = field(default_factory=set)
     known_names: dict[str, str] = field(default_factory=dict)
@@ -52,6 +53,10 @@ class FakeDirectory:
     async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
         self._ask("organisations", numbers)
         return {n: self.official[n] for n in numbers if n in self.official}
+
+    async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
+        self._ask("external identities", urns)
+        return {urn: self.externals[urn] for urn in urns if urn in self.externals}
 
     async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
         self._ask(f"users {resource_id}", numbers)

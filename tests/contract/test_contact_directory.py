@@ -13,8 +13,8 @@ from varsel.clock import ManualClock
 from varsel.db import Database
 from varsel.recipients.load.folder import load_personas
 from varsel.recipients.local import LocalDirectory
-from varsel.recipients.personas import DEMO_RESOURCE, ORGANISATIONS, PERSONS
-from varsel.recipients.ports import ContactDirectory, OrganisationContact, UserContact
+from varsel.recipients.personas import DEMO_RESOURCE, GUEST, OLD_USER, ORGANISATIONS, PERSONS
+from varsel.recipients.ports import ContactDirectory, ExternalContact, OrganisationContact, UserContact
 from varsel.settings import RegistrySettings
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -185,3 +185,33 @@ async def test_names_of_persons_and_organisations_are_asked_together(directory: 
         PERSONS["P14"]: "SÁRA MÁRET O'NEILL",
         O1: "FJELL OG FJORD AS",
     }
+
+
+LOGIN: Final = "urn:altinn:person:idporten-email:"
+
+
+@pytest.mark.assertion("registries", 87, 88)
+async def test_who_logs_in_by_email_is_reached_there_whether_registered_or_not(directory: ContactDirectory) -> None:
+    known = [LOGIN + GUEST, LOGIN + GUEST.upper().replace("@", "%40")]
+    unknown = LOGIN + "new%2Bcomer%40example.com"
+    assert await directory.external_identities([*known, unknown]) == {
+        known[0]: ExternalContact(GUEST, "+4799999541"),
+        known[1]: ExternalContact(GUEST.upper(), "+4799999541"),
+        unknown: ExternalContact("new+comer@example.com", None),
+    }
+
+
+@pytest.mark.assertion("registries", 89)
+async def test_the_forms_of_a_user_name_find_the_same_person_in_any_case(directory: ContactDirectory) -> None:
+    prefixes = ("urn:altinn:party:username:", "urn:altinn:username:", "urn:altinn:person:legacy-selfidentified:")
+    urns = [prefix + name for prefix in prefixes for name in (OLD_USER, OLD_USER.upper(), "Olduse%721")]
+    contact = ExternalContact("gammel.bruker@example.com", "+4799999542")
+    assert await directory.external_identities(urns) == dict.fromkeys(urns, contact)
+
+
+@pytest.mark.assertion("registries", 90)
+async def test_what_names_nobody_is_left_out(directory: ContactDirectory) -> None:
+    known = f"urn:altinn:username:{OLD_USER}"
+    nobody = ["urn:altinn:username:nobody", "urn:altinn:username:", f"URN:altinn:username:{OLD_USER}", LOGIN + "x"]
+    assert set(await directory.external_identities([*nobody, "urn:altinn:username:a%00b", "", known])) == {known}
+    assert await directory.external_identities([]) == {}

@@ -156,6 +156,9 @@ def test_bytes_that_are_not_utf_8_are_bad_lines_and_their_neighbours_are_read(pa
             "ends-before-it-begins",
         ),
         (Kind.RULES, {"resource_id": "*", "action": "", "role": "r"}, "missing"),
+        (Kind.EXTERNAL_IDENTITIES, {"username": " ", "phone": "+4799999501"}, "missing"),
+        (Kind.EXTERNAL_IDENTITIES, {"username": "a", "idporten_email": "a@example.com"}, "both-names"),
+        (Kind.EXTERNAL_IDENTITIES, {"idporten_email": "a"}, "email"),
         (
             Kind.DELEGATIONS,
             {"user_id": "1", "org_no": "310001007", "resource_id": "*", "action": "read"},

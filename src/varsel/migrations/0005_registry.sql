@@ -76,6 +76,16 @@ CREATE TABLE registry.user_org_contact (
     CONSTRAINT user_org_contact_key PRIMARY KEY (org_no, user_id)
 );
 
+-- People without an identity number. User names are in lower case; who logs in by email is `epost:` and the address.
+CREATE TABLE registry.self_identified_contact (
+    username   text COLLATE "C" PRIMARY KEY,
+    user_id    int,
+    email      text,
+    phone      text,
+    source     text NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+
 -- Validity is half-open: valid_from <= t < valid_to.
 CREATE TABLE registry.role_assignment (
     org_no     text COLLATE "C" NOT NULL,

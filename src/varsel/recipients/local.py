@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 
 from varsel.db import Database, ReadConn
 from varsel.domain.errors import RegistryUnavailable, Unavailable
+from varsel.domain.external_identity import ExternalIdentity, parse_external_identity
 from varsel.domain.identifiers import subject_key
 from varsel.recipients import store
 from varsel.recipients.names import person_name
-from varsel.recipients.ports import OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.settings import RegistrySettings
 
 T = TypeVar("T")
@@ -53,6 +54,15 @@ class LocalDirectory:
             async with self._asking("the register of organisations' addresses") as conn:
                 answer |= await store.organisations(conn, part)
         return answer
+
+    async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
+        identities = {urn: identity for urn in urns if (identity := parse_external_identity(urn))}
+        registered: dict[str, ExternalContact] = {}
+        for part in _parts({identity.username for identity in identities.values()}):
+            async with self._asking("the register of self-identified users") as conn:
+                registered |= await store.external_identities(conn, part)
+        contacts = {urn: _contact(identity, registered) for urn, identity in identities.items()}
+        return {urn: contact for urn, contact in contacts.items() if contact.email or contact.mobile}
 
     async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
         answer: dict[str, list[UserContact]] = {}
@@ -101,6 +111,14 @@ class LocalDirectory:
                 yield conn
         except (Unavailable, TimeoutError) as e:
             raise RegistryUnavailable(register) from e
+
+
+def _contact(identity: ExternalIdentity, registered: Mapping[str, ExternalContact]) -> ExternalContact:
+    """What is registered, and for an email login its own address before none."""
+    found = registered.get(identity.username)
+    if found is None:
+        return ExternalContact(identity.email, None)
+    return ExternalContact((found.email or "").strip() or identity.email, (found.mobile or "").strip() or None)
 
 
 def _parts(identifiers: Collection[T]) -> list[list[T]]:

@@ -11,7 +11,14 @@ from typing import Final
 
 from varsel.domain.address import normalise_mobile, valid_mobile
 from varsel.domain.order import OrderChannel, Recipient
-from varsel.recipients.ports import ContactDirectory, OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import (
+    ContactDirectory,
+    ExternalContact,
+    OrganisationContact,
+    Pair,
+    PersonContact,
+    UserContact,
+)
 
 _RESOURCE_PREFIX: Final = "urn:altinn:resource:"
 
@@ -78,19 +85,19 @@ async def look_up(
     Raises `RegistryUnavailable`: there is no partial answer.
     """
     asked = _Asked.collect(queries, user_addresses=user_addresses)
-    fresh, stale, organisations, users = await asyncio.gather(
+    fresh, stale, organisations, externals, users = await asyncio.gather(
         directory.persons(asked.persons, allow_stale=False, now=now),
         directory.persons(asked.persons_stale, allow_stale=True, now=now),
         directory.organisations(asked.organisations),
+        directory.external_identities(asked.externals),
         _permitted_users(directory, asked.resources, now=now),
     )
-    return [
-        [
-            _reach(r, q, stale if q.allow_stale else fresh, organisations, users.get((q.resource or "", q.action), {}))
-            for r in q.recipients
-        ]
-        for q in queries
-    ]
+    answers = []
+    for q in queries:
+        persons, permitted = stale if q.allow_stale else fresh, users.get((q.resource or "", q.action), {})
+        found = _Found(persons, organisations, externals, permitted)
+        answers.append([_reach(r, q.channel, found) for r in q.recipients])
+    return answers
 
 
 def summarise(query: Query, reaches: Iterable[Reach]) -> LookupSummary | None:
@@ -133,12 +140,14 @@ class _Asked:
     persons: frozenset[str]
     persons_stale: frozenset[str]
     organisations: frozenset[str]
+    externals: frozenset[str]
     resources: Mapping[tuple[str, str], frozenset[str]]  # (resource, action) → organisation numbers
 
     @classmethod
     def collect(cls, queries: Sequence[Query], *, user_addresses: bool) -> "_Asked":
         persons: dict[bool, set[str]] = {False: set(), True: set()}
         organisations: set[str] = set()
+        externals: set[str] = set()
         resources: dict[tuple[str, str], set[str]] = {}
         for query in queries:
             numbers = set()
@@ -149,6 +158,8 @@ class _Asked:
                     persons[query.allow_stale].add(r.national_identity_number)
                 elif r.organisation_number:
                     numbers.add(r.organisation_number)
+                elif r.external_identity:
+                    externals.add(r.external_identity)
             organisations |= numbers
             if user_addresses and numbers and (resource := query.resource):
                 resources.setdefault((resource, query.action), set()).update(numbers)
@@ -156,6 +167,7 @@ class _Asked:
             frozenset(persons[False]),
             frozenset(persons[True]),
             frozenset(organisations),
+            frozenset(externals),
             {key: frozenset(numbers) for key, numbers in resources.items()},
         )
 
@@ -178,23 +190,32 @@ async def _permitted_users(
     return answer
 
 
-def _reach(
-    recipient: Recipient,
-    query: Query,
-    persons: Mapping[str, PersonContact],
-    organisations: Mapping[str, OrganisationContact],
-    users: Mapping[str, list[UserContact]],
-) -> Reach:
-    if is_direct(recipient, query.channel):
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the registers answered to the questions of one query."""
+
+    persons: Mapping[str, PersonContact]
+    organisations: Mapping[str, OrganisationContact]
+    externals: Mapping[str, ExternalContact]
+    users: Mapping[str, list[UserContact]]
+
+
+def _reach(recipient: Recipient, channel: OrderChannel, found: _Found) -> Reach:
+    if is_direct(recipient, channel):
         return Reach(_present(recipient.email), _present(recipient.mobile), direct=True)
     if recipient.national_identity_number:
-        person = persons.get(recipient.national_identity_number)
-        if person is None:
-            return Reach()
-        email = (person.email or "").strip()
-        return Reach(_present(email), _present(_usable_mobile(person.mobile)), reserved=person.reserved)
-    number = recipient.organisation_number or ""
-    return clean_organisation(organisations.get(number), users.get(number, ()))
+        person = found.persons.get(recipient.national_identity_number)
+        return _personal(person, reserved=person.reserved) if person else Reach()
+    if recipient.organisation_number:
+        number = recipient.organisation_number
+        return clean_organisation(found.organisations.get(number), found.users.get(number, ()))
+    external = found.externals.get(recipient.external_identity or "")
+    return _personal(external, reserved=False) if external else Reach()
+
+
+def _personal(contact: PersonContact | ExternalContact, *, reserved: bool) -> Reach:
+    email = (contact.email or "").strip()
+    return Reach(_present(email), _present(_usable_mobile(contact.mobile)), reserved=reserved)
 
 
 def _usable(reach: Reach, channel: OrderChannel) -> bool:

@@ -40,6 +40,11 @@ ORGANISATIONS: Final[Mapping[str, str]] = {
     "O8": "310001082",
 }
 
+GUEST: Final = "guest@example.test"
+"""User 201, who logs in by this address."""
+OLD_USER: Final = "olduser1"
+"""User 202, known by this user name only."""
+
 DEMO_RESOURCE: Final = "demo-resource"
 
 Fields = Mapping[str, str]
@@ -64,6 +69,7 @@ def _rows(now: datetime) -> dict[Kind, Sequence[Fields]]:
         Kind.USER_ADDRESSES: _user_addresses(),
         Kind.RULES: _rules(),
         Kind.ROLES: _roles(),
+        Kind.EXTERNAL_IDENTITIES: _external_identities(),
     }
 
 
@@ -166,8 +172,15 @@ def _users() -> list[Fields]:
         {"user_id": "101", "person_id": PERSONS["P1"]},
         {"user_id": "102", "person_id": PERSONS["P3"]},
         {"user_id": "103", "person_id": PERSONS["P4"]},
-        {"user_id": "201", "username": "epost:guest@example.test", "kind": "self-identified"},
-        {"user_id": "202", "username": "olduser1", "kind": "self-identified"},
+        {"user_id": "201", "username": f"epost:{GUEST}", "kind": "self-identified"},
+        {"user_id": "202", "username": OLD_USER, "kind": "self-identified"},
+    ]
+
+
+def _external_identities() -> list[Fields]:
+    return [
+        {"idporten_email": GUEST, "user_id": "201", "phone": "+4799999541"},
+        {"username": OLD_USER, "user_id": "202", "email": "gammel.bruker@example.com", "phone": "+4799999542"},
     ]
 
 

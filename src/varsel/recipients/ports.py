@@ -38,6 +38,14 @@ class UserContact:
     mobile: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ExternalContact:
+    """The addresses of an external identity, as registered. Such people are never reserved."""
+
+    email: str | None
+    mobile: str | None
+
+
 Pair = tuple[str, int]
 """(organisation number, user id)"""
 
@@ -54,6 +62,13 @@ class ContactDirectory(Protocol):
 
     async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
         """By organisation number. Unknown organisations are absent; known ones without addresses have empty lists."""
+        ...
+
+    async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
+        """By URN as given. Absent: unknown user names, those without an address, and URNs that nobody can read.
+
+        An email login is always answered, if only with its own address (registries 4.4).
+        """
         ...
 
     async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from varsel.db import ReadConn, fetch
-from varsel.recipients.ports import OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 
 # `make_interval` counts calendar months and clamps the day: 31 August less 18 months is 28 or 29 February.
 PERSONS: Final = """
@@ -76,6 +76,16 @@ SELECT org_no, user_id, email, phone
 async def user_addresses(conn: ReadConn, numbers: Sequence[str], resource_id: str) -> list[tuple[str, UserContact]]:
     """(organisation number, address) for every user whose address applies to the resource."""
     return await fetch(conn, USER_ADDRESSES, {"numbers": numbers, "resource": resource_id}, _user)
+
+
+EXTERNAL_IDENTITIES: Final = """
+SELECT username, email, phone FROM registry.self_identified_contact WHERE username = ANY(%(usernames)s)
+"""
+
+
+async def external_identities(conn: ReadConn, usernames: Sequence[str]) -> dict[str, ExternalContact]:
+    """By user name, in the form of `username_key`."""
+    return dict(await fetch(conn, EXTERNAL_IDENTITIES, {"usernames": usernames}, _external))
 
 
 PERMITTED: Final = """
@@ -153,6 +163,10 @@ def _organisation(
 
 def _user(number: str, user_id: int, email: str | None, phone: str | None) -> tuple[str, UserContact]:
     return number, UserContact(user_id, email, phone)
+
+
+def _external(username: str, email: str | None, phone: str | None) -> tuple[str, ExternalContact]:
+    return username, ExternalContact(email, phone)
 
 
 def _pair(number: str, user_id: int) -> Pair:

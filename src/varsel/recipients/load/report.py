@@ -61,7 +61,7 @@ class Problems:
 def masked(column: str, value: str) -> str:
     """What an operator may see of a field that was refused (registries 1.8): its form, not what it says."""
     match column:
-        case "email" | "address" if shown := mask_email(value):
+        case "email" | "idporten_email" | "address" if shown := mask_email(value):
             return shown
         case "mobile" | "phone":
             return mask_mobile(value)

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
+from varsel.domain.external_identity import email_username, username_key
 from varsel.recipients.load import values
 from varsel.recipients.load.values import BadValue, Rules
 
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     RULES = "rules"
     ROLES = "roles"
     DELEGATIONS = "delegations"
+    EXTERNAL_IDENTITIES = "external_identities"
 
 
 class Person(NamedTuple):
@@ -109,7 +111,14 @@ class Delegation(NamedTuple):
     valid_to: Bound
 
 
-Row = Person | Organisation | OrgAddress | User | UserAddress | Role | Rule | Delegation
+class ExternalIdentity(NamedTuple):
+    username: str
+    user_id: int | None
+    email: str | None
+    phone: str | None
+
+
+Row = Person | Organisation | OrgAddress | User | UserAddress | Role | Rule | Delegation | ExternalIdentity
 
 
 class BadLine(Exception):
@@ -271,6 +280,20 @@ def _delegation(f: Fields, _rules: Rules) -> Delegation:
     )
 
 
+def _external_identity(f: Fields, rules: Rules) -> ExternalIdentity:
+    name, login = f.get("username", values.text), f.get("idporten_email", values.email)
+    if name is None and login is None:
+        raise BadLine("username", "missing")
+    if name is not None and login is not None:
+        raise BadLine("idporten_email", "both-names")
+    return ExternalIdentity(
+        username=username_key(name) if name else email_username(login or ""),
+        user_id=f.get("user_id", values.positive),
+        email=f.get("email", rules.email),
+        phone=f.get("phone", rules.mobile),
+    )
+
+
 def _validity(f: Fields) -> tuple[Bound, Bound]:
     start = f.get("valid_from", values.instant)
     end = f.get("valid_to", values.instant)
@@ -297,4 +320,5 @@ COLUMNS: Final[dict[Kind, Columns]] = {
     Kind.ROLES: _columns("user_id org_no role", "valid_from valid_to", _role),
     Kind.RULES: _columns("resource_id action role", "", _rule),
     Kind.DELEGATIONS: _columns("user_id org_no resource_id action", "valid_from valid_to", _delegation),
+    Kind.EXTERNAL_IDENTITIES: _columns("", "username idporten_email user_id email phone", _external_identity),
 }

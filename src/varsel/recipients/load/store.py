@@ -40,6 +40,7 @@ TABLES: Final[dict[Kind, Table]] = {
     Kind.DELEGATIONS: _table(
         "registry.delegation", rows.Delegation, "org_no", "user_id", "resource_id", "action", "valid_from"
     ),
+    Kind.EXTERNAL_IDENTITIES: _table("registry.self_identified_contact", rows.ExternalIdentity, "username"),
 }
 
 

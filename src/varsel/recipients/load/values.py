@@ -72,6 +72,13 @@ def text(field: str) -> str:
     return field
 
 
+def email(field: str) -> str:
+    """An address that must be one, whatever the register says: it is what a person logs in by."""
+    if not valid_email(field):
+        raise BadValue("email")
+    return text(field)
+
+
 def word(field: str) -> str:
     """A role or an action: no blanks."""
     if not _WORD.fullmatch(field):
