@@ -1,31 +1,37 @@
 """Bodies of the v1 orders (http-api 7.8, 12.1-12.3; design 8 for `EmailAndSms`)."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 
 from varsel.api.bodies import Body, Findings, in_chunks
 from varsel.api.fields import OneOf, OptionalInstant, RequiredText, Text, check_time
+from varsel.api.rules import (
+    EMAIL_CHANNELS,
+    NOT_A_MOBILE,
+    NOT_A_PERSON,
+    NOT_AN_EMAIL,
+    NOT_AN_ORGANISATION,
+    SMS_CHANNELS,
+    check_action,
+    check_not_blank,
+    check_sms_length,
+    is_organisation,
+    is_person,
+    is_public_url,
+    one_line,
+    unless_blank,
+)
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.ids import OrderId, uuid7
 from varsel.domain.order import ContentType, EmailTemplate, Order, OrderChannel, OrderKind, Recipient, SmsTemplate
-from varsel.domain.sms_text import MAX_LINK_PARTS, MAX_LINK_UNITS, clean, fits_link
 from varsel.settings import SenderSettings
 
 _GRACE: Final = timedelta(minutes=5)  # http-api 7.5; v2 has none
-_PERSON: Final = re.compile(r"[0-9]{11}")
-_ORGANISATION: Final = re.compile(r"[0-9]{9}")
-_HOST: Final = re.compile(r"[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
-_NOT_IN_URL: Final = re.compile(r"[\s\x00-\x20\x7f]")
-_LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 _CONTENT_TYPE = OneOf(ContentType)
-_EMAIL_CHANNELS: Final = frozenset(OrderChannel) - {OrderChannel.SMS}
-_SMS_CHANNELS: Final = frozenset(OrderChannel) - {OrderChannel.EMAIL}
 
 
 class RecipientBody(Body):
@@ -40,18 +46,18 @@ class RecipientBody(Body):
         """What is wrong when the order goes by `channel`: property, or nothing for the whole recipient, and message."""
         email, mobile = self.email_address, self.mobile_number
         organisation, person = self.organization_number, self.national_identity_number
-        by_email, by_sms = channel in _EMAIL_CHANNELS, channel in _SMS_CHANNELS
+        by_email, by_sms = channel in EMAIL_CHANNELS, channel in SMS_CHANNELS
         wrong = []
         if not ((by_email and email) or (by_sms and mobile) or organisation or person):
             wrong.append(("", "The recipient has no address or identifier that the channel can use."))
         if by_email and email and not valid_email(email):
-            wrong.append(("EmailAddress", "The value is not a valid email address."))
+            wrong.append(("EmailAddress", NOT_AN_EMAIL))
         if by_sms and mobile and not valid_mobile(mobile):
-            wrong.append(("MobileNumber", "The value is not a valid mobile number with country code."))
-        if organisation and not _ORGANISATION.fullmatch(organisation):
-            wrong.append(("OrganizationNumber", "An organisation number has 9 digits."))
-        if person and not _PERSON.fullmatch(person):
-            wrong.append(("NationalIdentityNumber", "A national identity number has 11 digits."))
+            wrong.append(("MobileNumber", NOT_A_MOBILE))
+        if organisation and not is_organisation(organisation):
+            wrong.append(("OrganizationNumber", NOT_AN_ORGANISATION))
+        if person and not is_person(person):
+            wrong.append(("NationalIdentityNumber", NOT_A_PERSON))
         if person and (email or mobile or organisation):
             wrong.append(("", "A national identity number cannot be combined with other identifiers or addresses."))
         elif organisation and (email or mobile):
@@ -74,8 +80,8 @@ class EmailTemplateBody(Body):
     content_type: Annotated[ContentType, _CONTENT_TYPE] = ContentType.PLAIN
 
     def check_texts(self, findings: Findings) -> None:
-        _not_blank(self.subject, "EmailTemplate.Subject", findings)
-        _not_blank(self.body, "EmailTemplate.Body", findings)
+        check_not_blank(self.subject, "EmailTemplate.Subject", findings)
+        check_not_blank(self.body, "EmailTemplate.Body", findings)
 
     def to_template(self, senders: SenderSettings) -> EmailTemplate:
         sender = self.from_address or senders.default_email
@@ -87,8 +93,8 @@ class SmsTemplateBody(Body):
     body: Text = ""
 
     def check_texts(self, findings: Findings) -> None:
-        _not_blank(self.body, "SmsTemplate.Body", findings)
-        _not_too_long(self.body, "SmsTemplate.Body", findings)
+        check_not_blank(self.body, "SmsTemplate.Body", findings)
+        check_sms_length(self.body, "SmsTemplate.Body", findings)
 
     def to_template(self, senders: SenderSettings) -> SmsTemplate:
         return SmsTemplate(self.sender_number or senders.default_sms, self.body)
@@ -118,7 +124,7 @@ class AnyOrderBody(Body):
     async def check(self, now: datetime, findings: Findings) -> None:
         check_time(self.requested_send_time, now - _GRACE, "RequestedSendTime", findings)
         self._check_condition(findings)
-        self._check_resource(findings)
+        check_action(self.resource_action, self.resource_id, "ResourceAction", findings)
         if not self.recipients:
             findings.add("Recipients", "At least one recipient is required.")
         if channel := self.channel():
@@ -152,10 +158,10 @@ class AnyOrderBody(Body):
             recipients=tuple(recipients),
             email=email,
             sms=sms,
-            senders_reference=_unless_blank(self.senders_reference),
+            senders_reference=unless_blank(self.senders_reference),
             ignore_reservation=self.ignore_reservation,
-            resource_id=_unless_blank(self.resource_id),
-            resource_action=_unless_blank(self.resource_action),
+            resource_id=unless_blank(self.resource_id),
+            resource_action=unless_blank(self.resource_action),
             condition_endpoint=self.condition_endpoint,
         )
 
@@ -164,19 +170,10 @@ class AnyOrderBody(Body):
         return True, True
 
     def _check_condition(self, findings: Findings) -> None:
-        if self.condition_endpoint is not None and not _is_public_url(self.condition_endpoint):
+        if self.condition_endpoint is not None and not is_public_url(self.condition_endpoint):
             findings.add(
                 "ConditionEndpoint", "The value must be an absolute http or https URL with a full domain name."
             )
-
-    def _check_resource(self, findings: Findings) -> None:
-        """Http-api 7.7: an empty action counts as absent, one of blanks alone does not."""
-        if not self.resource_action:
-            return
-        if self.resource_action.isspace():
-            findings.add("ResourceAction", "The value must not be blank.")
-        elif not _unless_blank(self.resource_id):
-            findings.add("ResourceAction", "ResourceAction needs a ResourceId.")
 
 
 class OrderBody(AnyOrderBody):
@@ -199,9 +196,9 @@ class OrderBody(AnyOrderBody):
         for template in (self.email_template, self.sms_template):
             if template is not None:
                 template.check_texts(findings)
-        if self.notification_channel in _EMAIL_CHANNELS and self.email_template is None:
+        if self.notification_channel in EMAIL_CHANNELS and self.email_template is None:
             findings.add("EmailTemplate", "The channel needs an email template.")
-        if self.notification_channel in _SMS_CHANNELS and self.sms_template is None:
+        if self.notification_channel in SMS_CHANNELS and self.sms_template is None:
             findings.add("SmsTemplate", "The channel needs an SMS template.")
         await super().check(now, findings)
 
@@ -237,41 +234,8 @@ class SmsOrderBody(AnyOrderBody):
         return None, SmsTemplate(self.sender_number or senders.default_sms, self.body)
 
     async def check(self, now: datetime, findings: Findings) -> None:
-        _not_too_long(self.body, "Body", findings)
+        check_sms_length(self.body, "Body", findings)
         await super().check(now, findings)
 
     def _kept_addresses(self) -> tuple[bool, bool]:
         return False, True
-
-
-def one_line(subject: str) -> str:
-    """A subject in which each line break is one space (http-api 7.9)."""
-    return _LINE_BREAK.sub(" ", subject)
-
-
-def _not_blank(text: str, path: str, findings: Findings) -> None:
-    if not text.strip():
-        findings.add(path, "The value must not be blank.")
-
-
-def _not_too_long(text: str, path: str, findings: Findings) -> None:
-    """Texts are never cut (design 8). Past four times the limit nothing that cleaning removes can help."""
-    if len(text) > 4 * MAX_LINK_UNITS or not fits_link(clean(text)):
-        findings.add(path, f"The text is too long: it must fit {MAX_LINK_PARTS} SMS parts.")
-
-
-def _unless_blank(text: str | None) -> str | None:
-    """Blank counts as none (http-api O-28)."""
-    return text if text and not text.isspace() else None
-
-
-def _is_public_url(url: str) -> bool:
-    """Http-api 7.6 for v1: no bare host names, no addresses of the IP kind."""
-    if _NOT_IN_URL.search(url):
-        return False
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and host is not None and _HOST.fullmatch(host) is not None
