@@ -87,8 +87,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._header_since is None:
-            self._header_since = self.loop.time()
+        self._header_since = self.loop.time()
         self._header_bytes = 0
 
     def on_headers_complete(self) -> None:
