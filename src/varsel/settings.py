@@ -11,13 +11,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 _PREFIX: Final = "VARSEL_"
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def _split(value: object) -> object:
+    """A variable holds a list as words between commas."""
+    return tuple(word for part in value.split(",") if (word := part.strip())) if isinstance(value, str) else value
+
+
+Creators = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""Names of creators, in any letter case; `*` stands for all."""
+
+
+def lists(creators: Creators, creator: str) -> bool:
+    return any(name in ("*", creator.casefold()) for name in map(str.casefold, creators))
 
 
 class ServerSettings(_Section):
@@ -27,7 +40,7 @@ class ServerSettings(_Section):
     max_body_bytes: int = 30_000_000
     header_timeout: timedelta = timedelta(seconds=10)
     body_chunk_timeout: timedelta = timedelta(seconds=30)
-    max_waiting_body_bytes: int = 256_000_000  # of all requests together; then 503
+    max_waiting_body_bytes: int = 64_000_000  # of all requests together; then 503
 
 
 class DatabaseSettings(_Section):
@@ -65,6 +78,8 @@ class ProcessingSettings(_Section):
     condition_timeout: timedelta = timedelta(seconds=30)
     condition_retry: timedelta = timedelta(seconds=60)
     lookup_user_addresses_at_order: bool = True
+    stale_contact_creators: Creators = ("skd",)  # their v2 orders to persons always use stale addresses too
+    strict_idempotency_creators: Creators = ()  # an idempotency id repeated with another body is 409, not 200
     max_recipients_per_turn: int = 10_000
 
 
@@ -72,6 +87,14 @@ class RegistrySettings(_Section):
     stale_after_months: int = Field(default=18, ge=0)  # 0: never stale
     inherit_from_main_unit: bool = True
     person_name_order: Literal["display", "short"] = "display"
+
+
+class FeedSettings(_Section):
+    """The status feed as its readers meet it."""
+
+    max_page: int = Field(default=500, ge=1, le=10_000)  # entries of one answer
+    max_wait: timedelta = timedelta(seconds=60)  # of a reader that asks to wait for the next entry
+    max_waiting: int = Field(default=1_000, ge=0)  # readers of one process that wait at once; others hear at once
 
 
 class DeliverySettings(_Section):
@@ -141,6 +164,7 @@ class Settings(_Section):
     senders: SenderSettings = SenderSettings()
     processing: ProcessingSettings = ProcessingSettings()
     registry: RegistrySettings = RegistrySettings()
+    feed: FeedSettings = FeedSettings()
     delivery: DeliverySettings = DeliverySettings()
     bounces: BounceSettings = BounceSettings()
     providers: tuple[ProviderSettings, ...] = ()
