@@ -11,9 +11,9 @@ from fakes import FakeConditions, FakeDirectory, FakeProvider
 from varsel.clock import ManualClock
 from varsel.db import Database, fetch, fetch_value
 from varsel.delivery import render
+from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.ports import Email, Report, Sms, Verdict
 from varsel.delivery.report import Inbox, Reports
-from varsel.delivery.send import Rules as SendRules
 from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
 from varsel.delivery.sweep import Sweeper
@@ -24,7 +24,7 @@ from varsel.domain.schedule import SendWindow
 from varsel.heartbeat import beat
 from varsel.orders.register import Register, Registration
 from varsel.resolution.due import Resolution
-from varsel.resolution.due import Rules as ResolutionRules
+from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.status.feed import number_feed
 from varsel.wakeup import Waker
 

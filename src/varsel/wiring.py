@@ -7,9 +7,9 @@ from datetime import timedelta
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.delivery import render
+from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider
 from varsel.delivery.report import Inbox, Reports
-from varsel.delivery.send import Rules as SendRules
 from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
 from varsel.delivery.sweep import Sweeper
@@ -22,7 +22,7 @@ from varsel.providers.link import LinkProvider
 from varsel.providers.smtp import SmtpProvider
 from varsel.recipients.local import LocalDirectory
 from varsel.resolution.due import Resolution
-from varsel.resolution.due import Rules as ResolutionRules
+from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.settings import LinkProviderSettings, Settings, SmtpProviderSettings
 from varsel.wakeup import Waker
 

@@ -1,0 +1,143 @@
+"""What a due order becomes: from its recipients to the notifications that are stored.
+
+The road and the preview both go through here, so that the preview tells what the road will do (design 6).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from varsel.domain.identifiers import subject_key
+from varsel.domain.ids import NotificationId, uuid7
+from varsel.domain.keywords import has_keyword
+from varsel.domain.notification import Channel, State
+from varsel.domain.order import Recipient
+from varsel.domain.schedule import SendWindow, is_daytime, sms_expiry
+from varsel.recipients.lookup import Query, Reach, look_up
+from varsel.recipients.ports import ContactDirectory
+from varsel.resolution.resolve import Draft, distinct_recipients, resolve
+from varsel.resolution.store import Claimed, Content, NewNotification
+
+_RECIPIENTS_A_PIECE: Final = 2_000  # looked up and stored at a time, so that a big order takes bounded memory
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the resolution stage."""
+
+    window: SendWindow
+    lifetime: timedelta
+    condition_retry: timedelta
+
+
+Due = tuple[Claimed, Content]
+Part = tuple[Claimed, Content, Sequence[Recipient]]
+Piece = list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A notification to be, and for whom."""
+
+    recipient: Recipient
+    row: NewNotification
+
+
+def pieces(due: Sequence[Due]) -> Iterator[Piece]:
+    """The orders' recipients, at most `_RECIPIENTS_A_PIECE` together; a big order is spread over several pieces."""
+    piece: Piece = []
+    room = _RECIPIENTS_A_PIECE
+    for order, content in due:
+        recipients = distinct_recipients(order.channel, content.recipients())
+        start = 0
+        while start < len(recipients):
+            part = recipients[start : start + room]
+            piece.append((order, content, part))
+            start += len(part)
+            room -= len(part)
+            if not room:
+                yield piece
+                piece, room = [], _RECIPIENTS_A_PIECE
+    if piece:
+        yield piece
+
+
+async def plan(directory: ContactDirectory, piece: Piece, rules: Rules, *, now: datetime) -> list[Planned]:
+    """Look everybody up, choose channels and addresses, and find the names that texts ask for.
+
+    `now` is when the orders are due. Raises `RegistryUnavailable`.
+    """
+    reaches = await look_up(directory, [_query(*part) for part in piece], now=now)
+    drafts = [
+        (order, content, list(_drafts(order, content, recipients, reach)))
+        for (order, content, recipients), reach in zip(piece, reaches, strict=True)
+    ]
+    named = {d.recipient.identifier or "" for _, content, made in drafts for d in made if _wants_name(content, d)}
+    names = await directory.names(named) if named else {}
+    return [
+        Planned(draft.recipient, row)
+        for order, content, made in drafts
+        for draft, row in zip(made, notifications(order, content, made, names, rules, now), strict=True)
+    ]
+
+
+def notifications(
+    order: Claimed, content: Content, drafts: Iterable[Draft], names: Mapping[str, str], rules: Rules, now: datetime
+) -> Iterator[NewNotification]:
+    """One for each draft, in order: when it may leave, when its time is over, and what fills its keywords."""
+    ends = expiries(order, content, rules)
+    opening = rules.window.next_opening(now)
+    for draft in drafts:
+        sms, recipient = draft.channel is Channel.SMS, draft.recipient
+        expires_at = ends[draft.channel]
+        person, organisation = recipient.national_identity_number, recipient.organisation_number
+        daytime = sms and is_daytime(content.sending_time)
+        yield NewNotification(
+            id=NotificationId(uuid7()),
+            order=order.id,
+            creator=order.creator,
+            channel=draft.channel,
+            lane=order.lane,
+            state=State.EXPIRED if draft.state is State.NEW and expires_at <= now else draft.state,
+            reason=draft.reason,
+            daytime=daytime,
+            expires_at=expires_at,
+            wake_at=opening if daytime and opening > now and draft.state is State.NEW else None,
+            subject_kind="organisation" if organisation else "person" if person else None,
+            subject_key=subject_key(organisation or person or "") if organisation or person else None,
+            address=draft.address,
+            recipient_name=names.get(recipient.identifier or "") if _wants_name(content, draft) else None,
+        )
+
+
+def expiries(order: Claimed, content: Content, rules: Rules) -> dict[Channel, datetime]:
+    requested = order.requested_send_time
+    return {
+        Channel.EMAIL: requested + rules.lifetime,
+        Channel.SMS: sms_expiry(requested, content.sending_time, rules.window, rules.lifetime),
+    }
+
+
+def _query(order: Claimed, content: Content, recipients: Sequence[Recipient]) -> Query:
+    return Query(order.channel, recipients, content.allow_stale, content.resource_id, content.resource_action)
+
+
+def _drafts(order: Claimed, content: Content, recipients: Sequence[Recipient], reaches: list[Reach]) -> Iterator[Draft]:
+    templates = {Channel.EMAIL: content.email, Channel.SMS: content.sms}
+    return resolve(
+        order.channel,
+        zip(recipients, reaches, strict=True),
+        ignore_reservation=content.ignore_reservation,
+        templates=frozenset(channel for channel, template in templates.items() if template),
+    )
+
+
+def _wants_name(content: Content, draft: Draft) -> bool:
+    """Only people and organisations get their keywords filled, and only where a text has one (processing 5)."""
+    recipient = draft.recipient
+    if draft.state is not State.NEW or not (recipient.national_identity_number or recipient.organisation_number):
+        return False
+    if draft.channel is Channel.EMAIL:
+        return content.email is not None and has_keyword(content.email.subject, content.email.body)
+    return content.sms is not None and has_keyword(content.sms.body)
