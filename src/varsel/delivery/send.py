@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar, assert_never
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from varsel.clock import Clock
 from varsel.db import Database
 from varsel.delivery import store
+from varsel.delivery.outcome import Rules, recorded
 from varsel.delivery.ports import (
     Accepted,
     Blame,
@@ -17,18 +17,15 @@ from varsel.delivery.ports import (
     Deferred,
     Email,
     Indeterminate,
-    Refused,
     SendResult,
     Sms,
     Unknown,
 )
-from varsel.delivery.retry import send_delay
 from varsel.delivery.store import Claimed, Recorded, Templates
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import ClaimId, WorkerId, uuid7
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Lane
-from varsel.domain.schedule import SendWindow
 from varsel.log import Log
 from varsel.wakeup import Waker, Work
 
@@ -57,16 +54,6 @@ class Provider(Protocol[Sent_contra]):
     @property
     def on_indeterminate(self) -> Indeterminate: ...
     async def send(self, batch: Sequence[Sent_contra], /) -> list[SendResult]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Settings of this stage. `settle_after` None: at expiry."""
-
-    settle_after: timedelta | None
-    unknown_wait: timedelta
-    max_attempts: int
-    window: SendWindow
 
 
 class _Held(NamedTuple, Generic[Message]):
@@ -282,47 +269,14 @@ class Sending(Generic[Message]):
             log.warning("provider state not stored", provider=self._provider.name)
 
     def _recorded(self, held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
-        if isinstance(result, Accepted):
-            return self._accepted(held, result, now)
-        row = held.row
-        base = Recorded(row.id, held.claim, self._provider.name, row.attempt, State.NEW, detail=result.detail)
-        match result:
-            case Refused():
-                return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
-            case Deferred(blame=Blame.PROVIDER):
-                return base._replace(outcome="deferred", uncharged=1)
-            case Deferred() if row.attempt >= self._rules.max_attempts:
-                return base._replace(state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
-            case Deferred():
-                delay = result.retry_after or send_delay(self._channel, row.lane, row.attempt)
-                return base._replace(outcome="deferred", wake_at=now + delay)
-            case Unknown():
-                resend = self._provider.on_indeterminate is Indeterminate.RESEND
-                wake_at = now + self._rules.unknown_wait if resend else None
-                return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
-            case _:
-                assert_never(result)
-
-    def _accepted(self, held: _Held[Message], result: Accepted, now: datetime) -> Recorded:
-        """What nobody will confirm settles after a while: it counts as a fate, and is never called delivered."""
-        row, settled, wake_at = held.row, False, None
-        unmatched = self._channel is Channel.SMS and result.reference is None
-        if unmatched or self._provider.confirms is not Confirms.ARRIVAL:
-            wait = self._rules.settle_after
-            settles = row.expires_at if wait is None else now + wait
-            settled, wake_at = (True, None) if settles <= now else (False, settles)
-        return Recorded(
-            row.id,
+        return recorded(
+            held.row,
             held.claim,
-            self._provider.name,
-            row.attempt,
-            State.ACCEPTED,
-            outcome="accepted" if row.attempt > 1 else None,
-            wake_at=wake_at,
-            settled=settled,
-            reference=result.reference,
-            segments=result.segments,
-            detail=result.detail,
+            result,
+            channel=self._channel,
+            provider=self._provider,
+            rules=self._rules,
+            now=now,
         )
 
     def _make_room(self) -> None:

@@ -1,0 +1,96 @@
+"""Pure: what is stored of a provider's answer about one message (design 8: states, settling, waiting)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, assert_never
+
+from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Indeterminate, Refused, SendResult, Unknown
+from varsel.delivery.retry import send_delay
+from varsel.delivery.store import Claimed, Recorded
+from varsel.domain.ids import ClaimId
+from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.schedule import SendWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of this stage. `settle_after` None: at expiry."""
+
+    settle_after: timedelta | None
+    unknown_wait: timedelta
+    max_attempts: int
+    window: SendWindow
+
+
+class Answering(Protocol):
+    """What must be known of a provider to judge its answer."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def confirms(self) -> Confirms: ...
+    @property
+    def on_indeterminate(self) -> Indeterminate: ...
+
+
+def recorded(
+    row: Claimed,
+    claim: ClaimId,
+    result: SendResult,
+    *,
+    channel: Channel,
+    provider: Answering,
+    rules: Rules,
+    now: datetime,
+) -> Recorded:
+    """What becomes of a claimed notification by its provider's answer."""
+    if isinstance(result, Accepted):
+        return _accepted(row, claim, result, channel=channel, provider=provider, rules=rules, now=now)
+    base = Recorded(row.id, claim, provider.name, row.attempt, State.NEW, detail=result.detail)
+    match result:
+        case Refused():
+            return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
+        case Deferred(blame=Blame.PROVIDER):
+            return base._replace(outcome="deferred", uncharged=1)
+        case Deferred() if row.attempt >= rules.max_attempts:
+            return base._replace(state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
+        case Deferred():
+            delay = result.retry_after or send_delay(channel, row.lane, row.attempt)
+            return base._replace(outcome="deferred", wake_at=now + delay)
+        case Unknown():
+            resend = provider.on_indeterminate is Indeterminate.RESEND
+            wake_at = now + rules.unknown_wait if resend else None
+            return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
+        case _:
+            assert_never(result)
+
+
+def _accepted(
+    row: Claimed,
+    claim: ClaimId,
+    result: Accepted,
+    *,
+    channel: Channel,
+    provider: Answering,
+    rules: Rules,
+    now: datetime,
+) -> Recorded:
+    """What nobody will confirm settles after a while: it counts as a fate, and is never called delivered."""
+    settled, wake_at = False, None
+    unmatched = channel is Channel.SMS and result.reference is None
+    if unmatched or provider.confirms is not Confirms.ARRIVAL:
+        settles = row.expires_at if rules.settle_after is None else now + rules.settle_after
+        settled, wake_at = (True, None) if settles <= now else (False, settles)
+    return Recorded(
+        row.id,
+        claim,
+        provider.name,
+        row.attempt,
+        State.ACCEPTED,
+        outcome="accepted" if row.attempt > 1 else None,
+        wake_at=wake_at,
+        settled=settled,
+        reference=result.reference,
+        segments=result.segments,
+        detail=result.detail,
+    )
