@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from varsel.delivery.ports import Email
@@ -40,11 +41,17 @@ class Letter:
 
     def fill(self, notification: NotificationId, to: Mailbox, date: datetime) -> bytes:
         """The complete mail. The Message-ID depends on nothing but the notification: the same on every try."""
+        name = str(notification)
         head = (
-            f"To: {to}\r\nDate: {format_datetime(date)}\r\n"
-            f"Message-ID: <{notification}@{self.sender.domain}>\r\nX-Notification-Id: {notification}\r\n"
+            f"To: {to}\r\nDate: {_date_header(date.replace(microsecond=0))}\r\n"
+            f"Message-ID: <{name}@{self.sender.domain}>\r\nX-Notification-Id: {name}\r\n"
         )
         return head.encode() + self.content
+
+
+@lru_cache(maxsize=4)
+def _date_header(second: datetime) -> str:
+    return format_datetime(second)
 
 
 class Letters:
