@@ -60,7 +60,9 @@ class Parts:
             timeout=processing.condition_timeout, private_hosts=self.settings.environment != "production"
         )
         self._closing.append(conditions)
-        rules = ResolutionRules(self.window, processing.lifetime, processing.condition_retry)
+        rules = ResolutionRules(
+            self.window, processing.lifetime, processing.condition_retry, processing.max_recipients_per_turn
+        )
         return Resolution(self.db, self.directory, conditions, self.clock, self.waker, rules, worker)
 
     def senders(self, worker: WorkerId) -> list[Sending[Email] | Sending[Sms]]:

@@ -22,7 +22,7 @@ from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
 
-_ORDERS_A_TURN: Final = {Lane.ORDINARY: 200, Lane.BULK: 1}  # an ordinary order has under 100 recipients
+_ORDERS_A_CLAIM: Final = {Lane.ORDINARY: 500, Lane.BULK: 1}
 
 
 class Resolution:
@@ -63,7 +63,8 @@ class Resolution:
             async with self._db.reading() as conn:
                 contents = await store.contents(conn, [order.id for order in claimed])
             due = [(order, contents[order.id]) for order in claimed]
-            await self._resolve(await self._check_conditions(due))
+            for turn in plan.turns(await self._check_conditions(due), self._rules.recipients_a_turn):
+                await self._resolve(turn)
         self._unsure[lane] = False
         return len(claimed)
 
@@ -74,7 +75,7 @@ class Resolution:
 
     async def _claim(self, lane: Lane) -> list[Claimed]:
         async with self._db.transaction() as conn:
-            limit = _ORDERS_A_TURN[lane]
+            limit = _ORDERS_A_CLAIM[lane]
             claimed = await store.claim_orders(conn, self._worker, lane, after=self._after[lane], limit=limit)
             if not claimed and self._after[lane]:
                 claimed = await store.claim_orders(conn, self._worker, lane, after=0, limit=limit)
@@ -110,8 +111,6 @@ class Resolution:
 
     async def _resolve(self, due: Sequence[Due]) -> None:
         """All in one transaction; when one of them makes it fail, halves, so that the others go on."""
-        if not due:
-            return
         try:
             await self._store(due)
         except Unavailable as error:

@@ -6,7 +6,7 @@ The road and the preview both go through here, so that the preview tells what th
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from varsel.domain.identifiers import subject_key
 from varsel.domain.ids import NotificationId, uuid7
@@ -24,11 +24,12 @@ _RECIPIENTS_A_PIECE: Final = 2_000  # looked up and stored at a time, so that a 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of the resolution stage."""
+    """Settings of the resolution stage. Orders of at most `recipients_a_turn` together share a transaction."""
 
     window: SendWindow
     lifetime: timedelta
     condition_retry: timedelta
+    recipients_a_turn: int = 10_000
 
 
 Due = tuple[Claimed, Content]
@@ -36,12 +37,23 @@ Part = tuple[Claimed, Content, Sequence[Recipient]]
 Piece = list[Part]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A notification to be, and for whom."""
 
     recipient: Recipient
     row: NewNotification
+
+
+def turns(due: Sequence[Due], most: int) -> Iterator[Sequence[Due]]:
+    """Orders of at most so many recipients together; a bigger order is a turn of its own."""
+    start = recipients = 0
+    for place, (order, _) in enumerate(due):
+        if recipients and recipients + order.recipients > most:
+            yield due[start:place]
+            start, recipients = place, 0
+        recipients += order.recipients
+    if due:
+        yield due[start:]
 
 
 def pieces(due: Sequence[Due]) -> Iterator[Piece]:
@@ -73,7 +85,13 @@ async def plan(directory: ContactDirectory, piece: Piece, rules: Rules, *, now: 
         (order, content, list(_drafts(order, content, recipients, reach)))
         for (order, content, recipients), reach in zip(piece, reaches, strict=True)
     ]
-    named = {d.recipient.identifier or "" for _, content, made in drafts for d in made if _wants_name(content, d)}
+    named = {
+        draft.recipient.identifier or ""
+        for _, content, made in drafts
+        if (channels := _named_channels(content))
+        for draft in made
+        if _wants_name(draft, channels)
+    }
     names = await directory.names(named) if named else {}
     return [
         Planned(draft.recipient, row)
@@ -86,8 +104,8 @@ def notifications(
     order: Claimed, content: Content, drafts: Iterable[Draft], names: Mapping[str, str], rules: Rules, now: datetime
 ) -> Iterator[NewNotification]:
     """One for each draft, in order: when it may leave, when its time is over, and what fills its keywords."""
-    ends = expiries(order, content, rules)
-    opening = rules.window.next_opening(now)
+    ends, named = expiries(order, content, rules), _named_channels(content)
+    opening = rules.window.next_opening(now) if content.sms else now
     for draft in drafts:
         sms, recipient = draft.channel is Channel.SMS, draft.recipient
         expires_at = ends[draft.channel]
@@ -107,7 +125,7 @@ def notifications(
             subject_kind="organisation" if organisation else "person" if person else None,
             subject_key=subject_key(organisation or person or "") if organisation or person else None,
             address=draft.address,
-            recipient_name=names.get(recipient.identifier or "") if _wants_name(content, draft) else None,
+            recipient_name=names.get(recipient.identifier or "") if _wants_name(draft, named) else None,
         )
 
 
@@ -133,11 +151,19 @@ def _drafts(order: Claimed, content: Content, recipients: Sequence[Recipient], r
     )
 
 
-def _wants_name(content: Content, draft: Draft) -> bool:
+def _named_channels(content: Content) -> frozenset[Channel]:
+    """Those whose text has a keyword. Asked once for an order, for its text may be long and its recipients many."""
+    email, sms = content.email, content.sms
+    named = set()
+    if email and has_keyword(email.subject, email.body):
+        named.add(Channel.EMAIL)
+    if sms and has_keyword(sms.body):
+        named.add(Channel.SMS)
+    return frozenset(named)
+
+
+def _wants_name(draft: Draft, named: frozenset[Channel]) -> bool:
     """Only people and organisations get their keywords filled, and only where a text has one (processing 5)."""
     recipient = draft.recipient
-    if draft.state is not State.NEW or not (recipient.national_identity_number or recipient.organisation_number):
-        return False
-    if draft.channel is Channel.EMAIL:
-        return content.email is not None and has_keyword(content.email.subject, content.email.body)
-    return content.sms is not None and has_keyword(content.sms.body)
+    known = bool(recipient.national_identity_number or recipient.organisation_number)
+    return draft.channel in named and draft.state is State.NEW and known
