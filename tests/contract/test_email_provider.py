@@ -2,169 +2,28 @@
 
 import asyncio
 import logging
-import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
-from ipaddress import ip_address
 from pathlib import Path
-from uuid import UUID
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from pydantic import SecretStr
 
-from varsel.clock import ManualClock
+from postal import BOUNCES, FAULT, NO_BOUNCES, QUICK, RETRY, THROTTLED, Canned, email, one, pair, provider_at, shape
 from varsel.delivery.ports import (
     Accepted,
-    Blame,
     Confirms,
     Deferred,
     Email,
-    EmailProvider,
-    Indeterminate,
     Refused,
     SendResult,
     Unknown,
 )
-from varsel.domain.ids import NotificationId, OrderId, uuid7
 from varsel.domain.notification import Reason
-from varsel.domain.order import ContentType
-from varsel.providers.smtp import SmtpProvider
 from varsel.providers.smtp_session import Limits
 from varsel.providers.verp import Verp, xtext_decode
-from varsel.settings import BounceSettings, SmtpProviderSettings
 from varsel.simulators.captured import Captured
 from varsel.simulators.sink import Sink
 from varsel.simulators.smtp import ALL_EXTENSIONS, SmtpSimulator
-
-NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
-ORDER = OrderId(UUID("019ab000-0000-7000-8000-0000000000aa"))
-BOUNCES = BounceSettings(domain="bounce.varsel.example", keys=(SecretStr("key"),))
-NO_BOUNCES = BounceSettings()
-QUICK = Limits(connect=5, command=0.3, final=0.3)
-
-
-def email(
-    to: str = "ok@mottaker.example", *, sender: str = "noreply@etat.example", body: str = "Hei", creator: str = "ttd"
-) -> Email:
-    return Email(
-        id=NotificationId(uuid7()),
-        order=ORDER,
-        creator=creator,
-        sender=sender,
-        to=to,
-        subject="Ny post",
-        body=body,
-        content_type=ContentType.PLAIN,
-        expires_at=NOW + timedelta(days=2),
-    )
-
-
-@asynccontextmanager
-async def provider_at(
-    port: int,
-    *,
-    bounces: BounceSettings = BOUNCES,
-    limits: Limits | None = None,
-    tls: ssl.SSLContext | None = None,
-    tls_mode: str = "none",
-    **settings: object,
-) -> AsyncIterator[SmtpProvider]:
-    made = SmtpProviderSettings.model_validate(
-        {"name": "smtp-main", "host": "127.0.0.1", "port": port, "tls": tls_mode, **settings}
-    )
-    provider = SmtpProvider(made, bounces, ManualClock(NOW), limits=limits, tls=tls)
-    yield provider
-    await provider.close()
-
-
-@asynccontextmanager
-async def pair(**settings: object) -> AsyncIterator[tuple[SmtpProvider, SmtpSimulator]]:
-    async with SmtpSimulator(time_factor=0.01) as server, provider_at(server.port, **settings) as provider:  # type: ignore[arg-type]
-        yield provider, server
-
-
-async def one(provider: EmailProvider, message: Email) -> SendResult:
-    [result] = await provider.send([message])
-    return result
-
-
-class Canned:
-    """A server that answers each verb as told, `250 Ok` otherwise; `None` closes, `""` says nothing.
-
-    It closes at the MAIL after so many on one connection.
-    """
-
-    def __init__(self, answers: Mapping[str, str | None] | None = None, *, mails: int = 1_000) -> None:
-        self._mails = mails
-        self._answers: Mapping[str, str | None] = {
-            "BANNER": "220 canned",
-            "EHLO": "250-canned\r\n250-SIZE 1000000\r\n250 DSN",
-            "DATA": "354 Go on",
-            **(answers or {}),
-        }
-        self.seen: list[str] = []
-        self.connections = 0
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def __aenter__(self) -> "Canned":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._writers.add(writer)
-        mails = self._mails
-        going = self._answer(writer, "BANNER")
-        while going and (line := (await reader.readline()).decode().strip()):
-            self.seen.append(line)
-            verb = line[:4].upper()
-            mails -= verb == "MAIL"
-            going = mails >= 0 and self._answer(writer, verb)
-            if verb == "DATA" and (self._answers["DATA"] or "").startswith("354"):
-                while going and (content := await reader.readline()) != b".\r\n":
-                    going = content != b""
-                going = going and self._answer(writer, "DOT")
-        self._writers.discard(writer)
-        writer.close()
-
-    def _answer(self, writer: asyncio.StreamWriter, verb: str) -> bool:
-        answer = self._answers.get(verb, "250 Ok")
-        if answer:
-            writer.write(f"{answer}\r\n".encode("latin-1"))
-        return answer is not None and verb != "QUIT"
-
-
-RETRY = Deferred(blame=Blame.MESSAGE)
-FAULT = Deferred(blame=Blame.PROVIDER)
-THROTTLED = Deferred(blame=Blame.PROVIDER, retry_after=timedelta(seconds=60))
-
-
-def shape(result: SendResult) -> SendResult:
-    """Without its words."""
-    match result:
-        case Accepted():
-            return Accepted()
-        case Refused(reason):
-            return Refused(reason)
-        case Deferred(_, blame, retry_after):
-            return Deferred("", blame, retry_after)
-        case Unknown():
-            return Unknown()
-
 
 SCRIPTED: dict[str, SendResult] = {
     "ok": Accepted(),
@@ -552,145 +411,3 @@ async def test_no_address_text_or_secret_is_logged_or_told(caplog: pytest.LogCap
     everything = caplog.text + "".join(str(vars(record)) for record in caplog.records) + repr((refused, told))
     for forbidden in ("kari.nordmann", "13918399999", secret, text):
         assert forbidden not in everything
-
-
-# --- TLS and login -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate and its key, for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulator")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
-
-
-@pytest.fixture
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture
-def client_tls(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate))
-
-
-@pytest.mark.parametrize("mode", ["starttls", "implicit"])
-async def test_mail_and_login_travel_over_tls(
-    mode: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
-) -> None:
-    async with (
-        SmtpSimulator(tls=server_tls, implicit=mode == "implicit", login=("sim", "right")) as server,
-        provider_at(server.port, tls=client_tls, tls_mode=mode, username="sim", password="right") as provider,
-    ):
-        assert shape(await one(provider, email())) == Accepted()
-        assert [command.argument for command in server.commands if command.verb == "AUTH"] == ["PLAIN"]
-        ehlo = [command.verb for command in server.commands].count("EHLO")
-        assert ehlo == (2 if mode == "starttls" else 1)  # what was said in clear does not count
-
-
-@pytest.mark.parametrize("mode", ["starttls", "implicit"])
-async def test_a_certificate_that_does_not_hold_defers_and_sends_nothing(mode: str, server_tls: ssl.SSLContext) -> None:
-    async with (
-        SmtpSimulator(tls=server_tls, implicit=mode == "implicit") as server,
-        provider_at(server.port, tls_mode=mode) as provider,
-    ):
-        assert shape(await one(provider, email())) == FAULT
-        assert not server.stored
-        assert "MAIL" not in [command.verb for command in server.commands]
-
-
-async def test_a_certificate_is_not_asked_for_where_the_setting_says_so(server_tls: ssl.SSLContext) -> None:
-    async with (
-        SmtpSimulator(tls=server_tls) as server,
-        provider_at(server.port, tls_mode="starttls", verify_certificate=False) as provider,
-    ):
-        assert shape(await one(provider, email())) == Accepted()
-
-
-async def test_nothing_is_sent_in_clear_when_starttls_is_missing() -> None:
-    async with (
-        SmtpSimulator(login=("sim", "right")) as server,
-        provider_at(server.port, tls_mode="starttls", username="sim", password="right") as provider,
-    ):
-        assert shape(await one(provider, email())) == FAULT
-        assert {command.verb for command in server.commands} == {"EHLO"}
-
-
-async def test_a_wrong_password_is_never_a_messages_fault_and_a_corrected_one_works() -> None:
-    async with (
-        SmtpSimulator(login=("sim", "right")) as server,
-        provider_at(server.port, username="sim", password="wrong", connections=2) as provider,
-    ):
-        results = await provider.send([email() for _ in range(10)])
-        assert [shape(result) for result in results] == [FAULT] * 10
-        assert "535" in results[0].detail
-        server.login = ("sim", "wrong")
-        assert shape(await one(provider, email())) == Accepted()
-
-
-@pytest.mark.parametrize(
-    ("answers", "expected"),
-    [
-        ({"AUTH": "535 5.7.8 No"}, FAULT),
-        ({"AUTH": "534 5.7.9 Too weak"}, FAULT),
-        ({"AUTH": "538 5.7.11 Encrypt"}, FAULT),
-        ({"AUTH": "454 4.7.0 Try later"}, THROTTLED),
-        ({"EHLO": "250-canned\r\n250 AUTH CRAM-MD5"}, FAULT),
-        ({"EHLO": "250 canned"}, FAULT),
-    ],
-)
-async def test_a_refused_login_defers(answers: dict[str, str], expected: SendResult) -> None:
-    answers = {"EHLO": "250-canned\r\n250 AUTH LOGIN PLAIN CRAM-MD5", **answers}
-    async with (
-        Canned(answers) as server,
-        provider_at(server.port, username="sim", password="right") as provider,
-    ):
-        assert shape(await one(provider, email())) == expected
-        assert not any("MAIL" in line or "CRAM" in line for line in server.seen)
-
-
-def settings(**given: object) -> SmtpProviderSettings:
-    return SmtpProviderSettings.model_validate({"name": "smtp-main", "host": "relay.example", "port": 25, **given})
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"tls": "none"},
-        {"tls": "none", "host": "10.0.0.1"},
-        {"tls": "none", "trusted_network": True, "username": "sim", "password": "secret"},
-        {"tls": "none", "host": "localhost.example", "username": "sim", "password": "secret"},
-    ],
-)
-def test_no_mail_or_password_leaves_this_host_in_clear(given: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="smtp-main") as refused:
-        SmtpProvider(settings(**given), BOUNCES)
-    assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "given", [{"tls": "none", "trusted_network": True}, {"tls": "none", "host": "::1"}, {"tls": "starttls"}]
-)
-def test_what_is_allowed_is_taken(given: dict[str, object]) -> None:
-    provider: EmailProvider = SmtpProvider(settings(**given, connections=7, on_indeterminate="hold"), BOUNCES)
-    assert (provider.name, provider.step, provider.on_indeterminate) == ("smtp-main", 7, Indeterminate.HOLD)
