@@ -4,7 +4,7 @@ A later provider joins `PROVIDERS` with a function that makes it over the same p
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
@@ -215,3 +215,19 @@ async def test_what_names_nobody_is_left_out(directory: ContactDirectory) -> Non
     nobody = ["urn:altinn:username:nobody", "urn:altinn:username:", f"URN:altinn:username:{OLD_USER}", LOGIN + "x"]
     assert set(await directory.external_identities([*nobody, "urn:altinn:username:a%00b", "", known])) == {known}
     assert await directory.external_identities([]) == {}
+
+
+async def test_each_answer_tells_how_old_its_addresses_are_and_who_wrote_the_record(
+    directory: ContactDirectory,
+) -> None:
+    persons = await directory.persons([PERSONS["P6"], PERSONS["P5"]], allow_stale=False, now=NOW)
+    official = (await directory.organisations([O1]))[O1].record
+    users = (await directory.user_addresses([O5], DEMO_RESOURCE))[O5]
+    record = persons[PERSONS["P6"]].record
+    assert record is not None
+    assert record.email_fresh_at == NOW - timedelta(days=700)  # known although the stale address itself is withheld
+    assert record.mobile_fresh_at == NOW - timedelta(days=90)
+    for found in (record, persons[PERSONS["P5"]].record, official, *(user.record for user in users)):
+        assert found is not None
+        assert found.source
+        assert found.changed_at == NOW

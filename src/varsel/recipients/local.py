@@ -118,7 +118,8 @@ def _contact(identity: ExternalIdentity, registered: Mapping[str, ExternalContac
     found = registered.get(identity.username)
     if found is None:
         return ExternalContact(identity.email, None)
-    return ExternalContact((found.email or "").strip() or identity.email, (found.mobile or "").strip() or None)
+    email, mobile = (found.email or "").strip() or identity.email, (found.mobile or "").strip() or None
+    return ExternalContact(email, mobile, found.record)
 
 
 def _parts(identifiers: Collection[T]) -> list[list[T]]:

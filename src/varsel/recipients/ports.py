@@ -1,9 +1,25 @@
-"""What we need from the registers: how somebody can be reached, and their names (registries 2.7, 3.5, 4.5-5)."""
+"""What we need from the registers: how somebody can be reached, and their names (registries 2.7, 3.5, 4.5-5).
+
+Each answer also tells where it comes from, for explanations alone: it does not count when answers are compared.
+"""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Record(NamedTuple):
+    """The record behind an answer. `source`: who wrote our copy of it; `changed_at`: when that last changed.
+
+    `email_fresh_at`, `mobile_fresh_at`: when their owner last changed or confirmed them, or None where the register
+    does not tell.
+    """
+
+    source: str
+    changed_at: datetime
+    email_fresh_at: datetime | None = None
+    mobile_fresh_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +34,20 @@ class PersonContact:
     mobile: str | None = None
     email_stale: bool = False
     mobile_stale: bool = False
+    record: Record | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OrganisationContact:
-    """Official addresses, in a stable order, as registered. `origin` owns them: the main unit after a fallback."""
+    """Official addresses, in a stable order, as registered. `origin` owns them: the main unit after a fallback.
+
+    `record` tells of the address of each kind that changed last.
+    """
 
     emails: tuple[str, ...]
     mobiles: tuple[str, ...]
     origin: str
+    record: Record | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +57,7 @@ class UserContact:
     user_id: int
     email: str | None
     mobile: str | None
+    record: Record | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +66,7 @@ class ExternalContact:
 
     email: str | None
     mobile: str | None
+    record: Record | None = field(default=None, compare=False)
 
 
 Pair = tuple[str, int]

@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Final
 
 from varsel.db import ReadConn, fetch
-from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, Record, UserContact
 
 # `make_interval` counts calendar months and clamps the day: 31 August less 18 months is 28 or 29 February.
 PERSONS: Final = """
 SELECT p.subject_key, p.reserved,
        CASE WHEN %(allow_stale)s OR NOT s.email THEN p.email END,
        CASE WHEN %(allow_stale)s OR NOT s.mobile THEN p.mobile END,
-       s.email, s.mobile
+       s.email, s.mobile, p.source, p.changed_at, p.email_fresh_at, p.mobile_fresh_at
   FROM registry.person p
  CROSS JOIN (SELECT %(now)s::timestamptz - make_interval(months => %(months)s) AS cut_off) c
  CROSS JOIN LATERAL (
@@ -48,11 +48,14 @@ WITH asked AS MATERIALIZED (
       FROM asked
      WHERE registered OR listed
 )
-SELECT w.org_no, w.origin, a.emails, a.mobiles
+SELECT w.org_no, w.origin, a.emails, a.mobiles, a.source, a.changed_at, a.email_fresh_at, a.mobile_fresh_at
   FROM owned w
  CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'email'), '{}') AS emails,
-              coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'sms'), '{}') AS mobiles
+              coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'sms'), '{}') AS mobiles,
+              max(a.source) AS source, max(a.changed_at) AS changed_at,
+              max(a.updated_at) FILTER (WHERE a.kind = 'email') AS email_fresh_at,
+              max(a.updated_at) FILTER (WHERE a.kind = 'sms') AS mobile_fresh_at
          FROM registry.org_address a
         WHERE a.org_no = w.origin AND a.accepted AND NOT a.deleted) a
 """
@@ -64,7 +67,7 @@ async def organisations(conn: ReadConn, numbers: Sequence[str]) -> dict[str, Org
 
 
 USER_ADDRESSES: Final = """
-SELECT org_no, user_id, email, phone
+SELECT org_no, user_id, email, phone, source, changed_at, last_changed
   FROM registry.user_org_contact
  WHERE org_no = ANY(%(numbers)s)
    AND (resources = '{}' OR %(resource)s = ANY(resources))
@@ -79,7 +82,8 @@ async def user_addresses(conn: ReadConn, numbers: Sequence[str], resource_id: st
 
 
 EXTERNAL_IDENTITIES: Final = """
-SELECT username, email, phone FROM registry.self_identified_contact WHERE username = ANY(%(usernames)s)
+SELECT username, email, phone, source, changed_at
+  FROM registry.self_identified_contact WHERE username = ANY(%(usernames)s)
 """
 
 
@@ -150,23 +154,51 @@ async def names(conn: ReadConn, keys: Collection[str]) -> list[PersonName | Orga
 
 
 def _person(
-    key: str, reserved: bool, email: str | None, mobile: str | None, email_stale: bool, mobile_stale: bool
+    key: str,
+    reserved: bool,
+    email: str | None,
+    mobile: str | None,
+    email_stale: bool,
+    mobile_stale: bool,
+    source: str,
+    changed_at: datetime,
+    email_fresh_at: datetime | None,
+    mobile_fresh_at: datetime | None,
 ) -> tuple[str, PersonContact]:
-    return key, PersonContact(reserved, email, mobile, email_stale, mobile_stale)
+    record = Record(source, changed_at, email_fresh_at, mobile_fresh_at)
+    return key, PersonContact(reserved, email, mobile, email_stale, mobile_stale, record)
 
 
 def _organisation(
-    number: str, origin: str, emails: Sequence[str], mobiles: Sequence[str]
+    number: str,
+    origin: str,
+    emails: Sequence[str],
+    mobiles: Sequence[str],
+    source: str | None,
+    changed_at: datetime | None,
+    email_fresh_at: datetime | None,
+    mobile_fresh_at: datetime | None,
 ) -> tuple[str, OrganisationContact]:
-    return number, OrganisationContact(tuple(emails), tuple(mobiles), origin)
+    record = Record(source, changed_at, email_fresh_at, mobile_fresh_at) if source and changed_at else None
+    return number, OrganisationContact(tuple(emails), tuple(mobiles), origin, record)
 
 
-def _user(number: str, user_id: int, email: str | None, phone: str | None) -> tuple[str, UserContact]:
-    return number, UserContact(user_id, email, phone)
+def _user(
+    number: str,
+    user_id: int,
+    email: str | None,
+    phone: str | None,
+    source: str,
+    changed_at: datetime,
+    last_changed: datetime | None,
+) -> tuple[str, UserContact]:
+    return number, UserContact(user_id, email, phone, Record(source, changed_at, last_changed, last_changed))
 
 
-def _external(username: str, email: str | None, phone: str | None) -> tuple[str, ExternalContact]:
-    return username, ExternalContact(email, phone)
+def _external(
+    username: str, email: str | None, phone: str | None, source: str, changed_at: datetime
+) -> tuple[str, ExternalContact]:
+    return username, ExternalContact(email, phone, Record(source, changed_at))
 
 
 def _pair(number: str, user_id: int) -> Pair:
