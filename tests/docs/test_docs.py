@@ -1,9 +1,11 @@
 """The documentation names what is there, and all that must be named: files, settings, commands, routes, alarms."""
 
 import ast
+import json
 import re
 import runpy
 import shlex
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -133,7 +135,7 @@ def shown(default: object) -> str:
         case timedelta():
             return f"`{TypeAdapter(timedelta).dump_python(default, mode='json')}`"
         case tuple():
-            return "`[]`"
+            return f"`{json.dumps(default)}`"
         case _ if default is PydanticUndefined:
             return "required"
         case _:
@@ -149,6 +151,13 @@ def test_the_list_of_settings_is_the_settings() -> None:
         *settings_of(LinkProviderSettings, "link."),
     ]
     assert [(name, default.strip()) for name, default in listed] == expected
+
+
+def test_the_example_of_a_settings_file_is_accepted() -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text_of("docs/operations.md"), re.MULTILINE | re.DOTALL)
+    settings = Settings.model_validate(tomllib.loads(example))
+    assert [type(provider) for provider in settings.providers] == [SmtpProviderSettings, LinkProviderSettings]
+    assert settings.bounces.keys
 
 
 # Commands
