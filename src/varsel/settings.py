@@ -8,12 +8,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 _PREFIX: Final = "VARSEL_"
+_DEFAULT_SECRETS: Final = frozenset({"", "password", "secret", "sandbox"})
 
 
 class _Section(BaseModel):
@@ -95,6 +97,7 @@ class FeedSettings(_Section):
     max_page: int = Field(default=500, ge=1, le=10_000)  # entries of one answer
     max_wait: timedelta = timedelta(seconds=60)  # of a reader that asks to wait for the next entry
     max_waiting: int = Field(default=1_000, ge=0)  # readers of one process that wait at once; others hear at once
+    kept_for: timedelta = timedelta(days=90)  # older entries are deleted
 
 
 class DeliverySettings(_Section):
@@ -106,6 +109,23 @@ class DeliverySettings(_Section):
     lease: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=8)  # to finish what has been handed over, at SIGTERM
     max_attempts: int = 60
+
+
+class PriceSettings(_Section):
+    """What previews reckon with. Without a price, no cost is shown."""
+
+    currency: str = "NOK"
+    email: Decimal | None = Field(default=None, ge=0)  # of one email
+    # of one part, by how the number begins: the longest match counts, "" for all others
+    sms: dict[str, Annotated[Decimal, Field(ge=0)]] = {}
+
+
+class OperationsSettings(_Section):
+    """Who may call the triggers, the metrics page and /metrics: whoever shows the secret, and `open_to`."""
+
+    secret: SecretStr | None = None  # in the header X-Operations-Secret, or as bearer token
+    open_to: Literal["nobody", "loopback", "everybody"] | None = None  # None: loopback; in production nobody
+    metrics_key: SecretStr | None = None  # X-API-Key of the daily metrics files; None: nobody gets them
 
 
 class BounceSettings(_Section):
@@ -166,9 +186,30 @@ class Settings(_Section):
     registry: RegistrySettings = RegistrySettings()
     feed: FeedSettings = FeedSettings()
     delivery: DeliverySettings = DeliverySettings()
+    prices: PriceSettings = PriceSettings()
+    operations: OperationsSettings = OperationsSettings()
     bounces: BounceSettings = BounceSettings()
     providers: tuple[ProviderSettings, ...] = ()
     sandbox: SandboxSettings = SandboxSettings()
+
+    @model_validator(mode="after")
+    def _fit_for_production(self) -> "Settings":
+        """Production runs without the sandbox, the development issuer, and connections that prove nothing."""
+        forbidden = {
+            "sandbox.enabled": self.sandbox.enabled,
+            "auth.development_issuer": self.auth.development_issuer,
+            "providers: verify_certificate = false": any(
+                isinstance(p, SmtpProviderSettings) and not p.verify_certificate for p in self.providers
+            ),
+            "providers: report_password is the default": any(
+                isinstance(p, LinkProviderSettings) and p.report_password.get_secret_value() in _DEFAULT_SECRETS
+                for p in self.providers
+            ),
+        }
+        found = [name for name, used in forbidden.items() if used]
+        if self.environment == "production" and found:
+            raise ValueError(f"not in production: {', '.join(found)}")
+        return self
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
