@@ -11,12 +11,13 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from varsel import settings
 from varsel.cli.child_settings import sandbox_values, toml, write_settings
 from varsel.cli.main import COMMANDS, cli
 from varsel.cli.startup import Refused, is_loopback, listen, load_settings, refuse_unsafe
-from varsel.settings import Settings
+from varsel.settings import Settings, SmtpProviderSettings
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = texts | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -96,10 +97,17 @@ def test_this_machine_is_always_let_in(host: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["VARSEL_SANDBOX__ENABLED", "VARSEL_AUTH__DEVELOPMENT_ISSUER"])
-def test_production_refuses_the_sandbox_and_the_development_issuer_even_when_exposed(name: str) -> None:
-    chosen = settings.load({name: "true", "VARSEL_ENVIRONMENT": "production"})
-    with pytest.raises(Refused, match="not in production"):
-        refuse_unsafe(chosen, expose=True)
+def test_production_refuses_the_sandbox_and_the_development_issuer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VARSEL_ENVIRONMENT", "production")
+    with pytest.raises(Refused, match=r"VARSEL_ENVIRONMENT.*not in production"):
+        load_settings({name: "true"})
+
+
+def test_production_refuses_a_mail_server_that_could_be_anybody() -> None:
+    mail = SmtpProviderSettings(name="mail", host="mail.example", port=587, verify_certificate=False)
+    Settings(providers=(mail,))
+    with pytest.raises(ValidationError, match="verify_certificate"):
+        Settings(environment="production", providers=(mail,))
 
 
 def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:

