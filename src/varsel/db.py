@@ -133,8 +133,8 @@ class Database:
                 yield conn
         except PoolTimeout as e:
             raise Unavailable("the database") from e
-        except errors.DeadlockDetected:
-            raise
+        except (errors.DeadlockDetected, errors.ProgramLimitExceeded):
+            raise  # not the server's trouble: again, or without the row that is too big
         except (errors.OperationalError, errors.InterfaceError) as e:
             raise Unavailable("the database") from e
 

@@ -1,6 +1,7 @@
 """Orders are accepted many at a time, stored before they are answered, and one bad one spoils nothing (proven 7)."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from varsel.db import Database
 from varsel.domain.errors import RegistryUnavailable
 from varsel.domain.order import EmailTemplate, Lane, Recipient
 from varsel.orders.cancel import Cancellation, cancel_order
+from varsel.status.store import find_orders
 
 
 @pytest.fixture
@@ -77,3 +79,11 @@ async def test_a_big_order_is_stored_whole(road: Road) -> None:
     placed = await road.place(recipients=people)
     assert await road.value("SELECT recipients FROM orders WHERE id = %(o)s", o=placed.order_id) == 10_000
     assert await road.value("SELECT lane FROM orders WHERE id = %(o)s", o=placed.order_id) == Lane.BULK
+
+
+async def test_a_reference_of_any_length_is_stored_and_found(road: Road) -> None:
+    long = "".join(secrets.token_hex(32) for _ in range(500))  # longer than a key of an index may be
+    placed = [(await road.place(senders_reference=long + end)).order_id for end in ("", "", "x")]
+    async with road.db.reading() as conn:
+        assert [o.head.id for o in await find_orders(conn, "ttd", long)] == placed[:2]
+        assert [o.head.id for o in await find_orders(conn, "ttd", long + "x")] == placed[2:]

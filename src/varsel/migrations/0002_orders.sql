@@ -28,7 +28,8 @@ CREATE INDEX orders_claim ON orders (lane, creator_id, id) WHERE state = 'Regist
 CREATE INDEX orders_wake ON orders (wake_at) WHERE state = 'Registered' AND wake_at IS NOT NULL;
 CREATE INDEX orders_worker ON orders (worker_id) WHERE state = 'Processing';
 CREATE INDEX orders_expiry ON orders (expires_at) WHERE state = 'Processed';
-CREATE INDEX orders_reference ON orders (creator_id, senders_reference) WHERE senders_reference IS NOT NULL;
+-- A reference may be of any length, a key of an index not.
+CREATE INDEX orders_reference ON orders (creator_id, left(senders_reference, 100)) WHERE senders_reference IS NOT NULL;
 
 -- Written once: texts, recipients as sent, settings.
 CREATE TABLE order_content (

@@ -1,5 +1,6 @@
 """SQL of order chains: who has used an idempotency id, and what was answered then."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,9 @@ from varsel.domain.order import OrderFamily
 FIND = """
 SELECT c.creator_id, c.idempotency_id, c.family, c.id, c.request_hash, c.shipments
   FROM order_chain c
-  JOIN unnest(%(creators)s::int[], %(idempotency_ids)s::text[], %(families)s::order_family[])
-       AS k (creator_id, idempotency_id, family)
-    ON c.creator_id = k.creator_id AND c.idempotency_id = k.idempotency_id AND c.family = k.family
+  JOIN unnest(%(creators)s::int[], %(idempotency_keys)s::bytea[], %(families)s::order_family[])
+       AS k (creator_id, idempotency_key, family)
+    ON c.creator_id = k.creator_id AND c.idempotency_key = k.idempotency_key AND c.family = k.family
 """
 
 Key = tuple[CreatorId, str, OrderFamily]
@@ -37,10 +38,14 @@ class StoredChain:
     shipments: tuple[Shipment, ...]
 
 
+def idempotency_key(idempotency_id: str) -> bytes:
+    return hashlib.sha256(idempotency_id.encode()).digest()
+
+
 async def find_chains(conn: ReadConn, keys: Sequence[Key]) -> dict[Key, StoredChain]:
     params = {
         "creators": [creator for creator, _, _ in keys],
-        "idempotency_ids": [id_ for _, id_, _ in keys],
+        "idempotency_keys": [idempotency_key(id_) for _, id_, _ in keys],
         "families": [family.value for _, _, family in keys],
     }
     return dict(await fetch(conn, FIND, params, _keyed))

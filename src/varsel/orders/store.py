@@ -3,12 +3,14 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from varsel.db import Conn, execute, fetch, fetch_one
 from varsel.domain.ids import ChainId, CreatorId, OrderId
 from varsel.domain.order import Chain, Order, OrderState, Recipient
+from varsel.orders.chain_store import idempotency_key
 
 ADD_CREATORS = """
 INSERT INTO creator (name, created_at)
@@ -29,14 +31,14 @@ WITH given AS MATERIALIZED (
         sms_sender text, sms_body text, recipients jsonb, sending_time text, ignore_reservation boolean,
         allow_stale boolean, resource_id text, resource_action text, condition_endpoint text, attachments jsonb)
 ), chained AS (
-    INSERT INTO order_chain (id, creator_id, idempotency_id, family, request_hash, created_at, dialog_id,
-                             transmission_id, shipments)
-    SELECT id, creator_id, idempotency_id, family, decode(request_hash, 'hex'), %(now)s, dialog_id, transmission_id,
-           shipments
+    INSERT INTO order_chain (id, creator_id, idempotency_id, idempotency_key, family, request_hash, created_at,
+                             dialog_id, transmission_id, shipments)
+    SELECT id, creator_id, idempotency_id, decode(idempotency_key, 'hex'), family, decode(request_hash, 'hex'), %(now)s,
+           dialog_id, transmission_id, shipments
       FROM jsonb_to_recordset(%(chains)s::jsonb) AS t (
-           id uuid, creator_id int, idempotency_id text, family order_family, request_hash text, dialog_id text,
-           transmission_id text, shipments jsonb)
-     ORDER BY creator_id, idempotency_id, family
+           id uuid, creator_id int, idempotency_id text, idempotency_key text, family order_family, request_hash text,
+           dialog_id text, transmission_id text, shipments jsonb)
+     ORDER BY creator_id, idempotency_key, family
     ON CONFLICT ON CONSTRAINT order_chain_key DO NOTHING
     RETURNING id
 ), accepted AS MATERIALIZED (
@@ -65,8 +67,18 @@ SELECT o.state, o.requested_send_time
    FOR UPDATE OF o
 """
 
+# The first hundred characters are what the index holds.
+LOCK_REFERENCED = """
+SELECT o.id, o.state, o.requested_send_time
+  FROM orders o JOIN creator c ON c.id = o.creator_id
+ WHERE c.name = %(creator)s AND o.senders_reference = %(reference)s
+   AND left(o.senders_reference, 100) = left(%(reference)s, 100) AND o.id > %(after)s
+ ORDER BY o.id LIMIT %(limit)s
+   FOR UPDATE OF o
+"""
+
 CANCEL = """
-UPDATE orders SET state = 'Cancelled', state_at = %(now)s, wake_at = NULL WHERE id = %(order)s
+UPDATE orders SET state = 'Cancelled', state_at = %(now)s, wake_at = NULL WHERE id = ANY(%(orders)s)
 """
 
 _RECIPIENT_KEYS: Final = {
@@ -111,8 +123,26 @@ async def lock_own(conn: Conn, order: OrderId, creator: str) -> tuple[OrderState
     )
 
 
-async def mark_cancelled(conn: Conn, order: OrderId, *, now: datetime) -> None:
-    await execute(conn, CANCEL, {"order": order, "now": now})
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """An order that this transaction holds."""
+
+    id: OrderId
+    state: OrderState
+    requested_send_time: datetime
+
+
+async def lock_referenced(conn: Conn, creator: str, reference: str, *, after: OrderId, limit: int) -> list[Locked]:
+    """The creator's orders with exactly this reference and an id after `after`, at most `limit`, in order of id."""
+    params = {"creator": creator, "reference": reference, "after": after, "limit": limit}
+    return await fetch(
+        conn, LOCK_REFERENCED, params, lambda id_, state, at: Locked(OrderId(id_), OrderState(state), at)
+    )
+
+
+async def mark_cancelled(conn: Conn, orders: Sequence[OrderId], *, now: datetime) -> None:
+    """The caller has locked them."""
+    await execute(conn, CANCEL, {"orders": orders, "now": now})
 
 
 def recipient_document(recipient: Recipient) -> dict[str, str]:
@@ -157,6 +187,7 @@ def _chain_row(chain: Chain, orders: Sequence[Order], creator: CreatorId) -> dic
         "id": str(chain.id),
         "creator_id": creator,
         "idempotency_id": chain.idempotency_id,
+        "idempotency_key": idempotency_key(chain.idempotency_id).hex(),
         "family": chain.family,
         "request_hash": chain.request_hash.hex(),
         "dialog_id": chain.dialog_id,

@@ -28,7 +28,8 @@ SELECT {_HEAD}, t.recipients, t.email_sender, t.email_subject, t.email_body, t.e
 
 FIND_BY_ID: Final = f"{_DETAILS} WHERE o.id = %(order)s AND c.name = %(creator)s"
 FIND_BY_REFERENCE: Final = (
-    f"{_DETAILS} WHERE o.senders_reference = %(reference)s AND c.name = %(creator)s ORDER BY o.id"
+    f"{_DETAILS} WHERE o.senders_reference = %(reference)s AND c.name = %(creator)s"
+    " AND left(o.senders_reference, 100) = left(%(reference)s, 100) ORDER BY o.id"  # what the index holds
 )
 
 
