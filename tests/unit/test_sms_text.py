@@ -1,5 +1,7 @@
 """SMS text: channels 3.1 and assertions 66-71."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +9,14 @@ from hypothesis import strategies as st
 from varsel.domain.sms_text import (
     MAX_LINK_UNITS,
     Alphabet,
+    Replacement,
+    beyond_gsm_7,
     clean,
     fits_link,
     link_parts,
     link_units,
     reference_count,
+    replaced,
     segment,
 )
 
@@ -160,6 +165,35 @@ def test_clean_text_is_stable_and_free_of_controls_and_halves(text: str) -> None
 @given(gsm_texts)
 def test_a_text_of_the_small_alphabet_is_sent_as_it_is(text: str) -> None:
     assert clean(text) == text
+
+
+@given(texts)
+def test_the_replaced_characters_are_all_that_cleaning_changes(text: str) -> None:
+    instead = {r.written: r.sent for r in replaced(text)}
+    written = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    assert "".join(instead.get(character, character) for character in written) == clean(text)
+    assert all(r.count == written.count(r.written) > 0 for r in replaced(text))
+    assert replaced(clean(text)) == ()
+
+
+def test_a_replaced_character_is_named_with_what_is_sent_and_how_often() -> None:
+    assert replaced("a – b – “c”\x07") == (
+        Replacement("–", "-", 2),
+        Replacement("“", '"', 1),
+        Replacement("”", '"', 1),
+        Replacement("\x07", "", 1),
+    )
+    assert replaced("ж – “c”") == ()
+
+
+@given(texts)
+def test_the_characters_beyond_the_small_alphabet_are_why_a_text_needs_the_other(text: str) -> None:
+    beyond = beyond_gsm_7(text)
+    assert bool(beyond) == (segment(text).alphabet is UCS2)
+    assert len(set(beyond)) == len(beyond)
+    for character in beyond:
+        text = text.replace(character, "")
+    assert segment(text).alphabet is GSM
 
 
 @pytest.mark.parametrize(

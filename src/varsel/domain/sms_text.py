@@ -5,6 +5,7 @@ Callers clean first: `segment(clean(text))` is what leaves us.
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ _BASIC: Final = (
 _EXTENSION: Final = "\f^{}\\[~]|€"  # two septets each: ESC and a code
 _GSM_7: Final = re.compile(f"[{re.escape(_BASIC + _EXTENSION)}]*")
 _CLEAN: Final = re.compile(f"[{re.escape((_BASIC + _EXTENSION).translate({13: None, 12: None}))}]*")  # no CR, no FF
+_GSM_7_ALONE: Final = re.compile(f"[{re.escape(_BASIC + _EXTENSION)}]+")
 _EXTENDED: Final = re.compile(f"[{re.escape(_EXTENSION)}]")
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.!*() -]")
@@ -68,6 +70,35 @@ def clean(text: str) -> str:
     text = _CONTROLS.sub("", text)
     plain = text.translate(_TYPOGRAPHIC)
     return plain if _GSM_7.fullmatch(plain) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """`count`: how often it stands in the text. An empty `sent` means that the character is left out."""
+
+    written: str
+    sent: str
+    count: int
+
+
+def replaced(text: str) -> tuple[Replacement, ...]:
+    """The characters that `clean` sends as something else, in the order they first stand. Line ends do not count."""
+    if _CLEAN.fullmatch(text):
+        return ()
+    sent_plain = alphabet_of(clean(text)) is Alphabet.GSM_7
+    found = []
+    for character, count in Counter(_LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text))).items():
+        sent = _CONTROLS.sub("", _LONE_SURROGATES.sub("\ufffd", character))
+        if sent_plain:
+            sent = sent.translate(_TYPOGRAPHIC)
+        if sent != character:
+            found.append(Replacement(character, sent, count))
+    return tuple(found)
+
+
+def beyond_gsm_7(text: str) -> tuple[str, ...]:
+    """The characters, each once, for whose sake the text needs UCS-2."""
+    return tuple(dict.fromkeys(_GSM_7_ALONE.sub("", text)))
 
 
 @lru_cache(maxsize=1024)
