@@ -6,11 +6,12 @@ from typing import Final
 
 from varsel.clock import Clock
 from varsel.db import Database
-from varsel.domain.ids import ChainId, CreatorId, OrderId
+from varsel.domain.ids import ChainId, OrderId
 from varsel.domain.order import Chain, Order
 from varsel.orders import chain_store, store
 from varsel.orders.batch import Batcher
 from varsel.orders.chain_store import Key, StoredChain
+from varsel.orders.creators import Creators
 from varsel.recipients.lookup import LookupSummary, Query, look_up, summarise
 from varsel.recipients.ports import ContactDirectory
 from varsel.wakeup import Waker, Work
@@ -71,7 +72,7 @@ class Register:
         self._clock = clock
         self._waker = waker
         self._user_addresses = user_addresses
-        self._creators: dict[str, CreatorId] = {}
+        self._creators = Creators(db, clock)
         self._batcher: Batcher[_Submission, _Answer] = Batcher(self._register)
 
     async def register_order(self, order: Order) -> Registration:
@@ -105,7 +106,7 @@ class Register:
         return answer
 
     async def _register(self, submissions: Sequence[_Submission]) -> list[_Answer]:
-        await self._know_creators({s.orders[0].creator for s in submissions})
+        await self._creators.know({s.orders[0].creator for s in submissions})
         answers: dict[int, _Answer] = {**await self._repeats(dict(enumerate(submissions)))}
         fresh = {i: s for i, s in enumerate(submissions) if i not in answers}
         looked_up = await self._look_up([order for s in fresh.values() for order in s.orders])
@@ -129,7 +130,7 @@ class Register:
         orders = [(order, self._creators[order.creator]) for s in submissions.values() for order in s.orders]
         chains = [(s.chain, s.orders) for s in submissions.values() if s.chain]
         async with self._db.autocommit() as conn:  # one statement, one transaction
-            won = await store.insert_orders(conn, orders, chains, self._creators, now=now)
+            won = await store.insert_orders(conn, orders, chains, self._creators.ids, now=now)
         if any(order.requested_send_time <= now for order, _ in orders):
             self._waker.wake(Work.ORDERS)
         lost = {i: s for i, s in submissions.items() if s.chain and s.chain.id not in won}
@@ -151,12 +152,6 @@ class Register:
 
     def _key(self, chain: Chain) -> Key:
         return self._creators[chain.creator], chain.idempotency_id, chain.family
-
-    async def _know_creators(self, names: set[str]) -> None:
-        if new := sorted(names - self._creators.keys()):
-            async with self._db.transaction() as conn:
-                found = await store.creator_ids(conn, new, now=self._clock.now())
-            self._creators |= found
 
 
 def _decide(submission: _Submission, lookups: Sequence[LookupSummary | None]) -> _Answer:
