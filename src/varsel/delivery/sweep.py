@@ -8,7 +8,7 @@ from varsel.clock import Clock
 from varsel.db import Conn, Database
 from varsel.delivery import sweep_store as store
 from varsel.delivery.ports import Indeterminate
-from varsel.delivery.sweep_store import Waiting, Woken
+from varsel.delivery.sweep_store import Claim, Waiting, Woken
 from varsel.domain.ids import WorkerId
 from varsel.domain.notification import State
 from varsel.fates import store as fates
@@ -61,12 +61,15 @@ class Sweeper:
         return len(rows)
 
     async def release_lapsed(self) -> int:
-        """Give back what dead workers held; returns how many workers were dead."""
+        """Give back what dead workers held, and what a live process forgot; returns how many workers were dead."""
         async with self._db.transaction() as conn:
             workers = await store.lapsed_workers(conn, shift=self._shift)
             for worker in workers:
                 await self._release(conn, worker)
-        if workers:
+            forgotten = await store.forgotten_claims(conn, shift=self._shift)
+            for claim in forgotten:
+                await self._release_claim(conn, claim)
+        if workers or forgotten:
             self._waker.wake(Work.NOTIFICATIONS)
             self._waker.wake(Work.ORDERS)
         return len(workers)
@@ -113,13 +116,14 @@ class Sweeper:
 
     async def _release(self, conn: Conn, worker: WorkerId) -> None:
         for claim in await store.claims_of(conn, worker):
-            now = self._clock.now()
-            hold = self._policies.get(claim.provider) is Indeterminate.HOLD
-            unknown = await store.release_claim(
-                conn, claim, now=now, wake_at=None if hold else now + self._unknown_wait
-            )
-            log.warning("claim released", worker_id=worker, claimed=len(claim.ids), unknown=unknown)
+            await self._release_claim(conn, claim)
         await store.end_worker(conn, worker)
+
+    async def _release_claim(self, conn: Conn, claim: Claim) -> None:
+        now = self._clock.now()
+        hold = self._policies.get(claim.provider) is Indeterminate.HOLD
+        unknown = await store.release_claim(conn, claim, now=now, wake_at=None if hold else now + self._unknown_wait)
+        log.warning("claim released", worker_id=claim.worker, claimed=len(claim.ids), unknown=unknown)
 
 
 def _has_fate(after: Woken) -> bool:

@@ -34,7 +34,14 @@ LAPSED = """
 SELECT id FROM worker WHERE lease_until < statement_timestamp() + %(shift)s ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
-CLAIMS_OF = "SELECT id, provider, ids, handed_over FROM claim WHERE worker_id = %(worker)s ORDER BY id"
+CLAIMS_OF = "SELECT id, worker_id, provider, ids, handed_over FROM claim WHERE worker_id = %(worker)s ORDER BY id"
+
+# A process that lives has long decided about these: it does not know of them (a commit whose outcome it never learnt).
+FORGOTTEN = """
+SELECT id, worker_id, provider, ids, handed_over FROM claim
+ WHERE undecided AND claimed_at < statement_timestamp() + %(shift)s - interval '60 seconds'
+ ORDER BY id
+"""
 
 # What stands behind the mark has not left and goes back free; what stands before it may have left.
 RELEASE = """
@@ -124,6 +131,7 @@ class Woken:
 @dataclass(frozen=True, slots=True)
 class Claim:
     id: UUID
+    worker: WorkerId
     provider: str
     ids: list[UUID]
     handed_over: int
@@ -162,6 +170,10 @@ async def lapsed_workers(conn: Conn, *, shift: timedelta) -> list[WorkerId]:
 
 async def claims_of(conn: Conn, worker: WorkerId) -> list[Claim]:
     return await fetch(conn, CLAIMS_OF, {"worker": worker}, Claim)
+
+
+async def forgotten_claims(conn: Conn, *, shift: timedelta) -> list[Claim]:
+    return await fetch(conn, FORGOTTEN, {"shift": shift}, Claim)
 
 
 async def release_claim(conn: Conn, claim: Claim, *, now: datetime, wake_at: datetime | None) -> int:

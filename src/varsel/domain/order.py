@@ -181,4 +181,6 @@ class Order:
 
     @property
     def lane(self) -> Lane:
+        if self.kind is OrderKind.INSTANT:
+            return Lane.INSTANT
         return Lane.BULK if len(self.recipients) >= BULK_FROM_RECIPIENTS else Lane.ORDINARY

@@ -51,11 +51,12 @@ async def find_chains(conn: ReadConn, keys: Sequence[Key]) -> dict[Key, StoredCh
     return dict(await fetch(conn, FIND, params, _keyed))
 
 
+def stored_chain(id_: UUID, request_hash: bytes, shipments: list[dict[str, str]]) -> StoredChain:
+    """From the columns of its row."""
+    orders = tuple(Shipment(OrderId(UUID(s["id"])), s.get("reference")) for s in shipments)
+    return StoredChain(ChainId(id_), bytes(request_hash), orders)
+
+
 def _keyed(*columns: Any) -> tuple[Key, StoredChain]:
-    creator, idempotency_id, family, id_, request_hash, shipments = columns
-    stored = StoredChain(
-        ChainId(id_),
-        bytes(request_hash),
-        tuple(Shipment(OrderId(UUID(s["id"])), s.get("reference")) for s in shipments),
-    )
-    return (CreatorId(creator), idempotency_id, OrderFamily(family)), stored
+    creator, idempotency_id, family, *chain = columns
+    return (CreatorId(creator), idempotency_id, OrderFamily(family)), stored_chain(*chain)

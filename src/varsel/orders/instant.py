@@ -1,0 +1,194 @@
+"""Instant orders: stored as begun, sent while their sender waits, answered when it is decided (design 8 "Instant")."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from varsel.clock import Clock
+from varsel.db import Conn, Database
+from varsel.domain.errors import Unavailable
+from varsel.domain.ids import NotificationId, WorkerId, uuid7
+from varsel.domain.instant import Instant
+from varsel.domain.notification import Channel
+from varsel.domain.order import Chain, Order
+from varsel.orders import instant_store, store
+from varsel.orders.chain_store import Key
+from varsel.orders.creators import Creators
+from varsel.orders.instant_store import First
+from varsel.orders.ports import InstantSender
+from varsel.orders.register import Registered, Repeated
+
+T = TypeVar("T")
+
+_DECIDED_WITHIN: Final = 10.0  # s
+_FIRST_LOOK, _LONGEST_PAUSE = 0.01, 0.25  # s between looks at an order that another request is deciding about
+_LONGEST_REST: Final = 5.0  # s between tries while the database is away
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A message on its way. `late`: its sender has been told that it stands. `removing`: it is being undone."""
+
+    instant: Instant
+    sender: InstantSender
+    late: bool = field(default=False, init=False)
+    removing: bool = field(default=False, init=False)
+
+
+class Instants:
+    """Where instant orders are accepted, in an API process. `worker`: the process's own row at this moment."""
+
+    def __init__(
+        self,
+        db: Database,
+        senders: Mapping[Channel, InstantSender],
+        clock: Clock,
+        worker: Callable[[], WorkerId],
+        *,
+        lifetime: timedelta,
+    ) -> None:
+        self._db = db
+        self._senders = senders
+        self._clock = clock
+        self._worker = worker
+        self._lifetime = lifetime
+        self._creators = Creators(db, clock)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def place(self, chain: Chain, order: Order, time_to_live: timedelta | None = None) -> Registered | Repeated:
+        """Store the order, send its message, and say that it stands, at the latest ten seconds later.
+
+        Raises `Unavailable` when surely nothing left: then nothing is stored either, and the same request may come
+        again. A repeat waits for the decision about the first one. A client that leaves cancels nothing.
+        """
+        return await asyncio.shield(self._spawn(self._place(chain, order, time_to_live)))
+
+    async def close(self, grace: timedelta) -> None:
+        """Let what is on its way come to its end. The rest stays as it is: unknown, to whoever sweeps."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace.total_seconds())
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _place(self, chain: Chain, order: Order, time_to_live: timedelta | None) -> Registered | Repeated:
+        await self._creators.know([order.creator])
+        creator = self._creators[order.creator]
+        key = creator, chain.idempotency_id, chain.family
+        if first := await self._find(key):
+            return await self._repeated(first, key, chain)
+        expires_at = order.created + (time_to_live or self._lifetime)
+        instant = Instant(order, creator, NotificationId(uuid7()), expires_at)
+        attempt = _Attempt(instant, self._sender(instant.channel))
+        if not await self._begin(attempt, chain):
+            return await self._repeated(await self._find(key), key, chain)
+        if not await self._decision(attempt):
+            raise Unavailable(attempt.sender.provider)
+        return Registered(chain.id)
+
+    def _sender(self, channel: Channel) -> InstantSender:
+        if channel not in self._senders:
+            raise Unavailable(f"a provider of {channel}")
+        return self._senders[channel]
+
+    async def _begin(self, attempt: _Attempt, chain: Chain) -> bool:
+        """Take a turn with the provider and store the order as begun; False when its idempotency id is taken.
+
+        The turn then ends with the message's way.
+        """
+        await attempt.sender.take_turn()
+        begun = False
+        try:
+            begun = await self._store(attempt, chain)
+        finally:
+            if not begun:
+                attempt.sender.end_turn()
+        return begun
+
+    async def _store(self, attempt: _Attempt, chain: Chain) -> bool:
+        instant, written = attempt.instant, False
+        try:
+            async with self._db.transaction() as conn:
+                written = await self._write(conn, attempt, chain)
+        except Unavailable:
+            if written:  # the commit may have come through, and then nobody would send it
+                self._spawn(self._until_stored(lambda conn: instant_store.remove(conn, instant)))
+            raise
+        return written
+
+    async def _write(self, conn: Conn, attempt: _Attempt, chain: Chain) -> bool:
+        instant, now = attempt.instant, self._clock.now()
+        order, provider = instant.order, attempt.sender.provider
+        if not await store.insert_orders(
+            conn, [(order, instant.creator)], [(chain, [order])], self._creators.ids, now=now
+        ):
+            return False
+        if not await instant_store.begin(conn, instant, self._worker(), provider, now=now):
+            raise Unavailable("the process", timedelta(seconds=1))
+        return True
+
+    async def _decision(self, attempt: _Attempt) -> bool:
+        """Whether the order stands, when the provider has answered or ten seconds are over."""
+        task = self._spawn(self._carry_out(attempt))
+        await asyncio.wait({task}, timeout=_DECIDED_WITHIN)
+        if task.done():
+            return task.result()
+        if attempt.removing:
+            return False
+        attempt.late = True
+        self._spawn(self._until_stored(lambda conn: instant_store.decide(conn, attempt.instant)))
+        return True
+
+    async def _carry_out(self, attempt: _Attempt) -> bool:
+        """Send, and store the outcome. False: surely nothing left, and every trace is gone."""
+        try:
+            sent = await attempt.sender.send(attempt.instant)
+            if sent.nothing_left and not attempt.late:
+                attempt.removing = True
+                if await self._until_stored(lambda conn: instant_store.remove(conn, attempt.instant)):
+                    return False
+                attempt.removing = False  # somebody else has decided about it
+            await sent.record()
+            return True
+        finally:
+            attempt.sender.end_turn()
+
+    async def _repeated(self, first: First | None, key: Key, chain: Chain) -> Repeated:
+        """What the first request was told, once that is decided."""
+        loop, pause = asyncio.get_running_loop(), _FIRST_LOOK
+        deadline = loop.time() + _DECIDED_WITHIN
+        while first and not first.decided and loop.time() < deadline:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            first = await self._find(key)
+        if first is None or not first.decided:
+            raise Unavailable("the provider")  # as the first one was told, or will be
+        return Repeated(first.chain, same=first.chain.request_hash == chain.request_hash)
+
+    async def _find(self, key: Key) -> First | None:
+        async with self._db.reading() as conn:
+            return await instant_store.find(conn, key)
+
+    async def _until_stored(self, write: Callable[[Conn], Awaitable[T]]) -> T:
+        """Again and again while the database is away."""
+        pause = 0.1
+        while True:
+            try:
+                async with self._db.autocommit() as conn:
+                    return await write(conn)
+            except Unavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_REST)
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
