@@ -22,3 +22,11 @@ class Unavailable(Exception):
 
 class RegistryUnavailable(Unavailable):
     """A contact registry, the name register or the authorizer cannot answer now (processing 3.5)."""
+
+
+class RegistryRejected(RegistryUnavailable):
+    """It refuses the question (registries 0.2): an address, a key or a setting of ours is wrong. The order waits."""
+
+
+class RegistryProtocolError(RegistryUnavailable):
+    """It answered something that cannot be read (registries 0.2)."""
