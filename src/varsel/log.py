@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,8 +27,19 @@ class _JsonFormatter(logging.Formatter):
         }
         event |= getattr(record, "fields", {})
         if record.exc_info:
-            event["error"] = self.formatException(record.exc_info)
+            event["error"] = _where(record.exc_info[1])
         return scrub(json.dumps(event, default=str, ensure_ascii=False))
+
+
+def _where(error: BaseException | None) -> str:
+    """What was raised and where. Others' words are left out: a driver quotes the row that it stumbled over."""
+    lines: list[str] = []
+    while error is not None:
+        own = type(error).__module__.startswith("varsel.")
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        lines += [*traceback.format_tb(error.__traceback__), f"{name}: {error}" if own else name]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 class Log:

@@ -109,6 +109,7 @@ class DeliverySettings(_Section):
     lease: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=8)  # to finish what has been handed over, at SIGTERM
     max_attempts: int = 60
+    max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
 
 
 class PriceSettings(_Section):

@@ -92,6 +92,7 @@ class Parts:
             policies={p.name: Indeterminate(p.on_indeterminate) for p in self.settings.providers},
             unknown_wait=self.settings.delivery.unknown_wait,
             expiry_grace=self.settings.processing.expiry_grace,
+            max_resends=self.settings.delivery.max_resends,
         )
 
     @property
@@ -103,7 +104,7 @@ class Parts:
 
     def _send_rules(self, settle_after: timedelta | None) -> SendRules:
         delivery = self.settings.delivery
-        return SendRules(settle_after, delivery.unknown_wait, delivery.max_attempts, self.window)
+        return SendRules(settle_after, delivery.unknown_wait, delivery.max_attempts, self.window, delivery.max_resends)
 
     async def close(self) -> None:
         await self.waker.close()

@@ -157,7 +157,7 @@ def deferred(detail: str, blame: Blame = Blame.PROVIDER, pause: float | None = N
         ("201", Refused(Reason.INVALID_RECIPIENT, "the gateway refused it: Invalid RCV")),
         ("202", Refused(Reason.UNSPECIFIED, "the gateway refused it: Blocked by the operator")),
         ("203", Unknown("the gateway's answer leaves the message out")),
-        ("204", Accepted(None, "without a reference: no report can follow", 1)),
+        ("204", Accepted(None, "without a reference: no report can follow", 1, silent=True)),
         ("301", deferred("the gateway answered 500", Blame.MESSAGE)),
         ("302", Unknown("the gateway answered 504")),
         ("303", deferred("the gateway answered 429", pause=2)),

@@ -234,7 +234,8 @@ async def test_a_provider_that_cannot_be_reached_rests_and_costs_the_message_not
     await road.place()
     await road.run()
     (row,) = await road.rows()
-    assert (row.state, row.attempts, row.wake_at) == ("new", 0, None)
+    assert (row.state, row.attempts) == ("new", 0)
+    assert row.wake_at == road.clock.now() + timedelta(seconds=5)  # so that it is not the first to come back
     assert await road.value("SELECT paused_until > statement_timestamp() FROM provider WHERE name = 'mail'")
     assert len(road.mail.sent) == 1
 
@@ -249,6 +250,43 @@ async def test_an_unknown_outcome_waits_and_is_sent_again_only_where_that_is_all
     await road.run()
     assert await road.outcomes() == [("email", "accepted")]
     assert len({m.id for m in road.mail.sent}) == 1
+
+
+async def test_a_message_whose_outcome_stays_unknown_is_sent_again_only_twice(road: Road) -> None:
+    road.mail.answers = lambda _: Unknown("lost after DATA")
+    await road.place()
+    for _ in range(6):
+        await road.run()
+        road.clock.advance(UNKNOWN_WAIT)
+    assert len(road.mail.sent) == 3
+    road.clock.advance(LIFETIME + GRACE)
+    await road.run()
+    assert await road.outcomes() == [("email", "expired")]
+
+
+async def test_a_message_that_nobody_can_report_on_settles_though_its_provider_confirms_others(road: Road) -> None:
+    road.mail.answers = lambda _: Accepted(silent=True)
+    placed = await road.place()
+    await road.run()
+    road.clock.advance(timedelta(hours=6))
+    await road.run()
+    assert await road.outcomes() == [("email", "accepted")]
+    assert await road.state(placed.order_id) == "Completed"
+
+
+async def test_one_message_that_its_provider_always_gives_back_does_not_stop_the_others(road: Road) -> None:
+    def answer(to: str) -> SendResult:
+        return Deferred("429", Blame.PROVIDER) if to.startswith("bad") else Accepted()
+
+    road.mail.answers = answer
+    await road.place(recipients=(Recipient(email="bad@example.com"),))
+    for i in range(3):
+        await road.place(recipients=(Recipient(email=f"good{i}@example.com"),))
+    for _ in range(3):
+        await road.run()
+        async with road.db.autocommit() as conn:
+            await conn.execute("UPDATE provider SET paused_until = NULL")  # machine time, which tests do not move
+    assert sorted(state for _, state in await road.outcomes()) == ["accepted", "accepted", "accepted", "new"]
 
 
 async def test_under_hold_an_unknown_outcome_is_never_sent_again_and_ends_at_expiry(road: Road) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
 from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Indeterminate, Refused, SendResult, Unknown
-from varsel.delivery.retry import send_delay
+from varsel.delivery.retry import return_delay, send_delay
 from varsel.delivery.store import Claimed, Recorded
 from varsel.domain.ids import ClaimId
 from varsel.domain.notification import Channel, Reason, State
@@ -20,6 +20,7 @@ class Rules:
     unknown_wait: timedelta
     max_attempts: int
     window: SendWindow
+    max_resends: int = 2  # after tries of unknown outcome
 
 
 class Answering(Protocol):
@@ -45,20 +46,22 @@ def recorded(
 ) -> Recorded:
     """What becomes of a claimed notification by its provider's answer."""
     if isinstance(result, Accepted):
-        return _accepted(row, claim, result, channel=channel, provider=provider, rules=rules, now=now)
+        return _accepted(row, claim, result, provider=provider, rules=rules, now=now)
     base = Recorded(row.id, claim, provider.name, row.attempt, State.NEW, detail=result.detail)
     match result:
         case Refused():
             return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
         case Deferred(blame=Blame.PROVIDER):
-            return base._replace(outcome="deferred", uncharged=1)
+            wait = max(result.retry_after or timedelta(), return_delay(row.returns))
+            return base._replace(outcome="deferred", uncharged=1, returned=1, wake_at=now + wait)
         case Deferred() if row.attempt >= rules.max_attempts:
             return base._replace(state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
         case Deferred():
             delay = result.retry_after or send_delay(channel, row.lane, row.attempt)
             return base._replace(outcome="deferred", wake_at=now + delay)
         case Unknown():
-            resend = provider.on_indeterminate is Indeterminate.RESEND
+            # each try may have arrived: after a few of them only a report, or expiry, ends the doubt
+            resend = provider.on_indeterminate is Indeterminate.RESEND and row.unknowns < rules.max_resends
             wake_at = now + rules.unknown_wait if resend else None
             return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
         case _:
@@ -70,15 +73,13 @@ def _accepted(
     claim: ClaimId,
     result: Accepted,
     *,
-    channel: Channel,
     provider: Answering,
     rules: Rules,
     now: datetime,
 ) -> Recorded:
     """What nobody will confirm settles after a while: it counts as a fate, and is never called delivered."""
     settled, wake_at = False, None
-    unmatched = channel is Channel.SMS and result.reference is None
-    if unmatched or provider.confirms is not Confirms.ARRIVAL:
+    if result.silent or provider.confirms is not Confirms.ARRIVAL:
         settles = row.expires_at if rules.settle_after is None else now + rules.settle_after
         settled, wake_at = (True, None) if settles <= now else (False, settles)
     return Recorded(

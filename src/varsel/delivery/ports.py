@@ -39,11 +39,15 @@ class Sms:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider took the message. `reference` is what it will name the message by, if not by our id."""
+    """The provider took the message. `reference` is what it will name the message by, if not by our id.
+
+    `silent`: no report can come about this message, whatever the provider can do for others.
+    """
 
     reference: str | None = None
     detail: str = ""
     segments: int | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,14 @@ def send_delay(channel: Channel, lane: Lane, attempt: int) -> timedelta:
     return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
 
+def return_delay(returns: int) -> timedelta:
+    """Before a message is tried again that its provider gave back `returns` times before: 5 s, doubling to 5 min.
+
+    So the message that met the trouble is not the first to come back, should it be the trouble.
+    """
+    return min(timedelta(seconds=5) * 2 ** min(returns, 6), timedelta(minutes=5))
+
+
 def report_delay(tries: int) -> timedelta | None:
     """Before a report that matched nothing is tried again, after `tries` tries from 1; None: seven are enough."""
     return _REPORT[tries - 1] if tries <= len(_REPORT) else None

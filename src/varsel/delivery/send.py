@@ -1,6 +1,7 @@
 """Stage 3: a notification leaves: claim → hand over → send → record (design 8 "Claim, then hand over", proven 5)."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -35,9 +36,9 @@ Message = TypeVar("Message", Email, Sms)
 Sent_contra = TypeVar("Sent_contra", bound=Email | Sms, contravariant=True)
 
 _CLAIM_LIMIT: Final = 500
+_CLAIM_SECONDS: Final = 0.5  # a claim is at most what the provider takes in this time
 _FLUSH_ROWS: Final = 250
 _FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
-_MAX_PAUSE: Final = timedelta(seconds=60)
 
 
 class Provider(Protocol[Sent_contra]):
@@ -97,6 +98,7 @@ class Sending(Generic[Message]):
         self._rest = False  # the provider asked for a pause, or we are stopping: give back what has not been started
         self._stopping = False
         self._failing = False
+        self._pace = _Pace(provider.step)
         self._recorder = _Recorder(db, clock, self._completed)
 
     @property
@@ -153,7 +155,7 @@ class Sending(Generic[Message]):
                     channel=self._channel,
                     lane=lane,
                     after=after,
-                    limit=_CLAIM_LIMIT,
+                    limit=self._pace.claim_limit,
                     now=self._clock.now(),
                 )
             self._after[lane] = max((row.creator for row in rows), default=0)
@@ -239,6 +241,7 @@ class Sending(Generic[Message]):
         finally:
             self._under_way -= len(batch)
             self._slots.release()
+        self._pace.count(len(batch))
         now = self._clock.now()
         for held, result in zip(batch, results, strict=True):
             self._recorder.add(self._recorded(held, result, now))
@@ -255,11 +258,8 @@ class Sending(Generic[Message]):
                 wanted = max((r.retry_after for r in blamed if r.retry_after), default=None)
                 async with self._db.autocommit() as conn:
                     failures = await store.pause_provider(
-                        conn, self._provider.name, self._channel, wanted or timedelta(seconds=1), blamed[0].detail
+                        conn, self._provider.name, self._channel, wanted, blamed[0].detail
                     )
-                    if not wanted:
-                        pause = min(timedelta(seconds=2 ** min(failures, 10)), _MAX_PAUSE)
-                        await store.pause_provider(conn, self._provider.name, self._channel, pause, blamed[0].detail)
                 log.warning("provider paused", provider=self._provider.name, failures=failures, why=blamed[0].detail)
             elif self._failing and any(isinstance(r, Accepted) for r in results):
                 self._failing = False
@@ -287,6 +287,27 @@ class Sending(Generic[Message]):
 
     def _completed(self) -> None:
         self._waker.wake(Work.FEED)
+
+
+class _Pace:
+    """How fast the provider takes messages, as seen over the last second or two."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._rate = 0.0  # messages a second
+        self._count = 0
+        self._since = time.monotonic()
+
+    @property
+    def claim_limit(self) -> int:
+        return min(_CLAIM_LIMIT, max(self._step, round(self._rate * _CLAIM_SECONDS)))
+
+    def count(self, messages: int) -> None:
+        self._count += messages
+        elapsed = time.monotonic() - self._since
+        if elapsed > _CLAIM_SECONDS or self._count >= _CLAIM_LIMIT:
+            self._rate = max(self._count / max(elapsed, 1e-3), self._rate / 2)
+            self._count, self._since = 0, time.monotonic()
 
 
 class _Recorder:

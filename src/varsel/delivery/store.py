@@ -40,12 +40,14 @@ taken AS (
        SET state = 'claimed', attempts = attempts + 1, claim_id = %(claim)s, provider = %(provider)s
      WHERE n.id = ANY (ARRAY(SELECT id FROM picked))
     RETURNING n.id, n.order_id, n.creator_id, n.lane, n.attempts, n.daytime, n.expires_at, n.subject_kind,
-              n.subject_key, n.address, n.recipient_name),
+              n.subject_key, n.address, n.recipient_name, n.returns, n.unknowns),
 kept AS (
     INSERT INTO claim (id, worker_id, provider, ids, claimed_at)
     SELECT %(claim)s, %(worker)s, %(provider)s, array_agg(id ORDER BY id), statement_timestamp()
       FROM taken HAVING count(*) > 0)
-SELECT t.*, c.name FROM taken t JOIN creator c ON c.id = t.creator_id ORDER BY t.id
+SELECT t.id, t.order_id, t.creator_id, t.lane, t.attempts, t.daytime, t.expires_at, t.subject_kind, t.subject_key,
+       t.address, t.recipient_name, c.name, t.returns, t.unknowns
+  FROM taken t JOIN creator c ON c.id = t.creator_id ORDER BY t.id
 """
 
 TEMPLATES = """
@@ -62,12 +64,13 @@ WITH changed (order_id, fated) AS (
 UPDATE notification n
    SET state = r.state, state_at = %(now)s, reason = r.reason, wake_at = r.wake_at, settled = r.settled,
        provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
-       detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged,
+       detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged, returns = n.returns + r.returned,
+       unknowns = n.unknowns + (r.state = 'unknown')::int,
        accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
   FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
               %(wakes)b::timestamptz[], %(settled)b::boolean[], %(references)b::text[], %(segments)b::smallint[],
-              %(details)b::text[], %(uncharged)b::smallint[])
-       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged)
+              %(details)b::text[], %(uncharged)b::smallint[], %(returned)b::smallint[])
+       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
 RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled)
 SELECT order_id, count(*) FROM changed WHERE fated GROUP BY order_id
@@ -81,11 +84,14 @@ SELECT * FROM unnest(%(ids)s::uuid[], %(numbers)s::smallint[], %(providers)s::te
 
 END_CLAIMS = "DELETE FROM claim WHERE id = ANY(%(claims)s)"
 
+# %(pause)s is what the provider asked for; NULL: 2, 4, 8 … 60 s, by its failures in a row.
 PAUSE = """
 INSERT INTO provider (name, channel, paused_until, failures, detail)
-VALUES (%(name)s, %(channel)s, statement_timestamp() + %(pause)s, 1, %(detail)s)
+VALUES (%(name)s, %(channel)s, statement_timestamp() + coalesce(%(pause)s, interval '2 s'), 1, %(detail)s)
 ON CONFLICT (name) DO UPDATE
-   SET paused_until = greatest(provider.paused_until, excluded.paused_until), failures = provider.failures + 1,
+   SET paused_until = greatest(provider.paused_until, statement_timestamp() + coalesce(
+           %(pause)s, make_interval(secs => least(60, 2 ^ least(provider.failures + 1, 6))))),
+       failures = provider.failures + 1,
        detail = excluded.detail
 RETURNING failures
 """
@@ -120,6 +126,8 @@ class Claimed(NamedTuple):
     address: str
     recipient_name: str | None
     creator_name: str
+    returns: int = 0
+    unknowns: int = 0  # tries before this one whose outcome is unknown
 
     @property
     def number(self) -> str:
@@ -135,7 +143,10 @@ class Templates:
 
 
 class Recorded(NamedTuple):
-    """What became of one claimed notification. `uncharged` 1: the try was not the message's fault."""
+    """What became of one claimed notification.
+
+    `uncharged` 1: not a try that counts against the message. `returned` 1: a try that counts against the provider.
+    """
 
     id: NotificationId
     claim: ClaimId
@@ -150,6 +161,7 @@ class Recorded(NamedTuple):
     segments: int | None = None
     detail: str = ""
     uncharged: int = 0
+    returned: int = 0
 
 
 async def claim(
@@ -204,8 +216,11 @@ async def record(
     return completed
 
 
-async def pause_provider(conn: Conn, name: str, channel: Channel, pause: timedelta, detail: str) -> int:
-    """Let a provider rest, in machine time; the longer of two pauses holds. Returns its failures in a row."""
+async def pause_provider(conn: Conn, name: str, channel: Channel, pause: timedelta | None, detail: str) -> int:
+    """Let a provider rest, in machine time: for `pause`, or longer with each failure in a row. Returns those.
+
+    The longer of two pauses holds.
+    """
     params = {"name": name, "channel": channel, "pause": pause, "detail": detail}
     return int(await fetch_value(conn, PAUSE, params))
 
@@ -247,6 +262,7 @@ def _record_params(rows: Sequence[Recorded], now: datetime) -> dict[str, Any]:
         "segments": [r.segments for r in rows],
         "details": [r.detail for r in rows],
         "uncharged": [r.uncharged for r in rows],
+        "returned": [r.returned for r in rows],
     }
 
 

@@ -33,6 +33,7 @@ class Sweeper:
         policies: Mapping[str, Indeterminate],
         unknown_wait: timedelta,
         expiry_grace: timedelta,
+        max_resends: int = 2,
         shift: timedelta = timedelta(),
     ) -> None:
         self._db = db
@@ -41,6 +42,7 @@ class Sweeper:
         self._policies = policies
         self._unknown_wait = unknown_wait
         self._grace = expiry_grace
+        self._max_resends = max_resends
         self._shift = shift
 
     async def wake_due(self) -> int:
@@ -122,7 +124,8 @@ class Sweeper:
     async def _release_claim(self, conn: Conn, claim: Claim) -> None:
         now = self._clock.now()
         hold = self._policies.get(claim.provider) is Indeterminate.HOLD
-        unknown = await store.release_claim(conn, claim, now=now, wake_at=None if hold else now + self._unknown_wait)
+        wake_at = None if hold else now + self._unknown_wait
+        unknown = await store.release_claim(conn, claim, now=now, wake_at=wake_at, resends=self._max_resends)
         log.warning("claim released", worker_id=claim.worker, claimed=len(claim.ids), unknown=unknown)
 
 

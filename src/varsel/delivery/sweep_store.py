@@ -47,7 +47,8 @@ SELECT id, worker_id, provider, ids, handed_over FROM claim
 RELEASE = """
 UPDATE notification n
    SET state = CASE WHEN r.declared THEN 'unknown'::notification_state ELSE 'new' END,
-       wake_at = CASE WHEN r.declared THEN r.wake_at END,
+       wake_at = CASE WHEN r.declared AND n.unknowns < %(resends)s THEN r.wake_at END,
+       unknowns = n.unknowns + r.declared::int,
        attempts = CASE WHEN r.declared THEN n.attempts ELSE n.attempts - 1 END,
        accepted_at = CASE WHEN r.declared THEN %(now)s ELSE n.accepted_at END,
        state_at = %(now)s, claim_id = NULL
@@ -176,11 +177,14 @@ async def forgotten_claims(conn: Conn, *, shift: timedelta) -> list[Claim]:
     return await fetch(conn, FORGOTTEN, {"shift": shift}, Claim)
 
 
-async def release_claim(conn: Conn, claim: Claim, *, now: datetime, wake_at: datetime | None) -> int:
-    """Give back what a dead worker held; returns how many are unknown. Those wait until `wake_at` (None: a report)."""
+async def release_claim(conn: Conn, claim: Claim, *, now: datetime, wake_at: datetime | None, resends: int) -> int:
+    """Give back what a dead worker held; returns how many are unknown.
+
+    Those wait until `wake_at`; None, or `resends` unknown tries before: for a report.
+    """
     declared = [place < claim.handed_over for place in range(len(claim.ids))]
     params: dict[str, Any] = {"now": now, "claim": claim.id, "ids": claim.ids, "declared": declared}
-    params |= {"low": claim.ids[0], "high": claim.ids[-1], "wakes": [wake_at] * len(claim.ids)}
+    params |= {"low": claim.ids[0], "high": claim.ids[-1], "wakes": [wake_at] * len(claim.ids), "resends": resends}
     rows = await fetch(conn, RELEASE, params, lambda id_, number, unknown: (id_, number, unknown))
     unknown = [(id_, number) for id_, number, is_unknown in rows if is_unknown]
     if unknown:

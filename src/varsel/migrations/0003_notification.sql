@@ -14,7 +14,9 @@ CREATE TABLE notification (
     settled        boolean NOT NULL DEFAULT false,  -- accepted counts as its fate: no confirmation will come
     soft           boolean NOT NULL DEFAULT false,  -- a failure that later evidence may overrule
     daytime        boolean NOT NULL DEFAULT false,
-    attempts       smallint NOT NULL DEFAULT 0,
+    attempts       smallint NOT NULL DEFAULT 0,     -- tries that were charged to the message
+    returns        smallint NOT NULL DEFAULT 0,     -- tries that were charged to the provider
+    unknowns       smallint NOT NULL DEFAULT 0,     -- tries of unknown outcome: each may have arrived
     segments       smallint,
     reason         text CONSTRAINT notification_reason_of_failure CHECK ((reason IS NOT NULL) = (state = 'failed')),
     state_at       timestamptz NOT NULL,

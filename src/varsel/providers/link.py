@@ -272,7 +272,8 @@ def _result(answer: dict[str, str] | None, message: _Message) -> SendResult:
         return Unknown("the gateway's answer leaves the message out")
     if status == "OK":
         reference = answer.get("REF") or None
-        return Accepted(reference, "" if reference else "without a reference: no report can follow", message.segments)
+        detail = "" if reference else "without a reference: no report can follow"
+        return Accepted(reference, detail, message.segments, silent=not reference)
     info = answer.get("INFO", "")
     words = _FIRST_WORDS.match(info)  # what follows them may be a number or a text
     detail = f"the gateway refused it: {words[0].strip()}" if words else "the gateway refused it"

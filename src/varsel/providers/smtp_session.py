@@ -223,9 +223,9 @@ class Session:
             reply = await self._client.execute_command(*command, timeout=self._limits.command)
             if reply.code // 100 != (3 if self._stage is Stage.DATA else 2):
                 return await self._refusal(self._stage, reply.code, reply.message)
-        return await self._content(parcel.stuffed)
+        return await self._content(parcel.stuffed, silent="dsn" not in offers)
 
-    async def _content(self, content: bytes) -> SendResult | Ruled:
+    async def _content(self, content: bytes, *, silent: bool) -> SendResult | Ruled:
         protocol = self._client.protocol
         if protocol is None or not protocol.is_connected:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
@@ -233,7 +233,7 @@ class Session:
         protocol.write(content)
         reply = await protocol.read_response(timeout=self._limits.final)
         if reply.code // 100 == 2:
-            return Accepted(detail=redact(reply.message))
+            return Accepted(detail=redact(reply.message), silent=silent)
         if reply.code // 100 not in (4, 5):
             self.abort()
             return Unknown(describe(Stage.DOT, reply.code, reply.message))
