@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,10 +20,11 @@ from varsel.api.requests import Intake
 from varsel.api.server import Timeouts, serve
 from varsel.clock import Clock, ManualClock
 from varsel.db import Database
-from varsel.domain.order import Order
+from varsel.domain.order import Chain, Order
 from varsel.issuer import CREATE_SCOPE, DevelopmentIssuer
-from varsel.orders.register import Registration
+from varsel.orders.register import ChainOutcome, Registered, Registration
 from varsel.settings import Settings
+from varsel.status.feed import FeedReader
 
 ORDERS: Final = "/notifications/api/v1/orders"
 HOUR: Final = timedelta(hours=1)
@@ -119,10 +120,15 @@ class Orders:
 
     def __init__(self) -> None:
         self.accepted: list[Order] = []
+        self.chains: list[tuple[Chain, tuple[Order, ...]]] = []
 
     async def register(self, order: Order) -> Registration:
         self.accepted.append(order)
         return Registration(order.id, None)
+
+    async def register_chain(self, chain: Chain, orders: Sequence[Order]) -> ChainOutcome:
+        self.chains.append((chain, tuple(orders)))
+        return Registered(chain.id)
 
 
 @dataclass
@@ -150,6 +156,7 @@ def make_parts(
     database: Database,
     register: Callable[[Order], Awaitable[Registration]],
     settings: Settings = DEFAULTS,
+    register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]] | None = None,
 ) -> ApiParts:
     """An API that accepts the tokens of the home's development issuer."""
     issuer = DevelopmentIssuer(home)
@@ -161,6 +168,8 @@ def make_parts(
         authenticator=Authenticator.from_settings(settings.auth, issuer),
         intake=Intake(clock, max_body_bytes=server.max_body_bytes, max_waiting_bytes=server.max_waiting_body_bytes),
         register=register,
+        register_chain=register_chain or Orders().register_chain,
+        feed=FeedReader(database, max_waiting=settings.feed.max_waiting),
         issuer=issuer,
     )
 

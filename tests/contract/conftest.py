@@ -19,7 +19,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     orders = Orders()
     clock = ManualClock(datetime(2026, 11, 23, 10, tzinfo=UTC))
     nowhere = Database("host=127.0.0.1 port=1", size=1, name="never opened")
-    parts = make_parts(tmp_path_factory.mktemp("home"), clock, nowhere, orders.register)
+    home = tmp_path_factory.mktemp("home")
+    parts = make_parts(home, clock, nowhere, orders.register, register_chain=orders.register_chain)
     with served(create_app(parts)) as port:
         assert parts.issuer
         yield Front(Client(port, parts.issuer), orders, clock)
@@ -29,9 +30,10 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 async def api(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Api]:
     road = Road(database, clock)
     register = Register(database, road.directory, clock, road.waker)
-    parts = make_parts(tmp_path, clock, database, register.register_order)
+    parts = make_parts(tmp_path, clock, database, register.register_order, register_chain=register.register_chain)
     assert parts.issuer
     async with serving(create_app(parts)) as port:
         yield Api(Client(port, parts.issuer), road)
     await register.close()
+    await parts.feed.close()
     await road.waker.close()

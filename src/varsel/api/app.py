@@ -14,10 +14,12 @@ from varsel.api import openapi
 from varsel.api.bodies import pascal
 from varsel.api.discovery import discovery_routes
 from varsel.api.frame import Frame
+from varsel.api.future_orders import future_order_routes
 from varsel.api.health import health_routes
 from varsel.api.orders import order_routes
 from varsel.api.parts import ApiParts
 from varsel.api.problems import Invalid, Refusal, unavailable
+from varsel.api.shipments import shipment_routes
 from varsel.domain.errors import Unavailable
 
 OPENAPI_PATH: Final = "/swagger/v1/swagger.json"
@@ -31,6 +33,8 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
     app = FastAPI(
         routes=[
             *order_routes(parts),
+            *future_order_routes(parts),
+            *shipment_routes(parts),
             *extra_routes,
             *health_routes(parts),
             *(discovery_routes(parts.issuer, parts.base) if parts.issuer else ()),

@@ -51,6 +51,13 @@ class Body(BaseModel):
             assert known == name, f"{name} and {known} differ only in case"
             _names[name] = name
 
+    def canonical(self, *without: str) -> bytes:
+        """The checked body in one form, whatever the case, order and spelling of what was sent.
+
+        A property that says what its absence says is left out; `without` names more to leave out.
+        """
+        return self.model_dump_json(exclude_defaults=True, exclude=set(without)).encode()
+
     async def check(self, now: datetime, findings: Findings) -> None:
         """Stage 2: add every rule that is broken. `now` is when the request arrived."""
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -102,6 +102,33 @@ def _read_integer(value: object) -> int:
     if type(value) is int and abs(value) < 10**18:
         return value
     raise PydanticCustomError("integer", "The value must be an integer.")
+
+
+@dataclass(frozen=True)
+class _Duration:
+    """Reads an ISO 8601 duration of weeks, days, hours, minutes and seconds.
+
+    Each has one length everywhere: a day is 24 hours. Years and months have none, and are refused.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_read_duration)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "format": "duration", "examples": ["P3DT4H"]}
+
+
+Duration = Annotated[timedelta, _Duration()]
+_DURATION: Final = re.compile(
+    r"P(?=.)(?:([0-9]{1,6})W)?(?:([0-9]{1,7})D)?(?:T(?=.)(?:([0-9]{1,9})H)?(?:([0-9]{1,9})M)?(?:([0-9]{1,9})S)?)?"
+)
+
+
+def _read_duration(value: object) -> timedelta:
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    raise PydanticCustomError("duration", "The value must be a duration of weeks, days and times, like P3DT4H.")
 
 
 def check_time(value: datetime | None, earliest: datetime, path: str, findings: Findings) -> None:

@@ -7,13 +7,13 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from varsel.api.bodies import Body
 from varsel.api.problems import Invalid, unavailable
-from varsel.api.schemas import Answer
 from varsel.domain.errors import Unavailable
 from varsel.log import Log
 
@@ -38,7 +38,7 @@ class JsonRoute(APIRoute):
         endpoint: Endpoint,
         *,
         method: str,
-        answers: Mapping[int, type[Answer] | None],
+        answers: Mapping[int, type[BaseModel] | None],
         body: type[Body] | None = None,
         parameters: Sequence[Parameter] = (),
         **documentation: Any,

@@ -1,21 +1,25 @@
 """What the routes are made of. `wiring` builds it once for each process."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from varsel.api.auth import Authenticator
 from varsel.api.requests import Intake
 from varsel.clock import Clock
 from varsel.db import Database
-from varsel.domain.order import Order
+from varsel.domain.order import Chain, Order
 from varsel.issuer import DevelopmentIssuer
-from varsel.orders.register import Registration
+from varsel.orders.register import ChainOutcome, Registration
 from varsel.settings import Settings
+from varsel.status.feed import FeedReader
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """`register`: `Register.register_order`. `issuer`: the local one, or None where its tokens are not accepted."""
+    """`register`, `register_chain`: those of `Register`.
+
+    `issuer`: the local one, or None where its tokens are not accepted.
+    """
 
     settings: Settings
     clock: Clock
@@ -23,6 +27,8 @@ class ApiParts:
     authenticator: Authenticator
     intake: Intake
     register: Callable[[Order], Awaitable[Registration]]
+    register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]]
+    feed: FeedReader
     issuer: DevelopmentIssuer | None = None
 
     @property

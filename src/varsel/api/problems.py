@@ -72,10 +72,11 @@ class Invalid(Refusal):
         self.errors = kept
 
 
-def generic(status: int, headers: Mapping[str, str] | None = None) -> Refusal:
+def generic(status: int, headers: Mapping[str, str] | None = None, *, detail: str | None = None) -> Refusal:
     """A generic problem (http-api 5.3)."""
     type_, title = _TITLES[status]
-    return Refusal(status, {"type": type_, "title": title, "status": status}, headers)
+    problem = {"type": type_, "title": title, "status": status}
+    return Refusal(status, {**problem, "detail": detail} if detail else problem, headers)
 
 
 def altinn(code: str, headers: Mapping[str, str] | None = None) -> Refusal:

@@ -141,7 +141,11 @@ def query(request: Request) -> dict[str, str]:
 
 def order_id(request: Request) -> OrderId:
     """The path parameter `id`, with or without hyphens."""
-    value: str = request.path_params["id"]
-    if not _UUID.fullmatch(value):
+    value = read_uuid(request.path_params["id"])
+    if value is None:
         raise Invalid({"id": ["The value is not a valid UUID."]})
-    return OrderId(UUID(value))
+    return OrderId(value)
+
+
+def read_uuid(text: str) -> UUID | None:
+    return UUID(text) if _UUID.fullmatch(text) else None

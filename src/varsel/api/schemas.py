@@ -33,12 +33,16 @@ def order_url(base: str, order: OrderId) -> str:
 Instant = Annotated[datetime, PlainSerializer(format_instant, return_type=str, when_used="json")]
 
 
+def respond(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    content = body.__pydantic_serializer__.to_json(body, by_alias=True, exclude_none=True)
+    return Response(content, status, headers, MEDIA_TYPE)
+
+
 class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True)
 
     def response(self, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-        content = self.__pydantic_serializer__.to_json(self, by_alias=True, exclude_none=True)
-        return Response(content, status, headers, MEDIA_TYPE)
+        return respond(self, status, headers)
 
 
 class RecipientLookup(Answer):
@@ -265,5 +269,6 @@ class Problem(Answer):
     title: str
     status: int
     code: str | None = None
+    detail: str | None = None
     trace_id: str | None = None
     status_description: str | None

@@ -19,6 +19,7 @@ from varsel.heartbeat import beat as heartbeat
 from varsel.issuer import DevelopmentIssuer
 from varsel.log import Log
 from varsel.settings import LinkProviderSettings, Settings
+from varsel.status.feed import FeedReader
 from varsel.timeshift.advance import ClockControl
 from varsel.timeshift.follow import follow_clock, take_clock
 from varsel.ui.sandbox import sandbox_routes
@@ -51,6 +52,8 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
         tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, process)))
     inbox, register = parts.inbox(), parts.register()
     bounces = await _listen_for_bounces(settings, inbox)
+    feed = FeedReader(parts.db, max_waiting=settings.feed.max_waiting)
+    tasks.append(asyncio.create_task(_answer_readers(feed, stop)))
     issuer = DevelopmentIssuer(home_of(settings)) if settings.auth.development_issuer else None
     app = create_app(
         ApiParts(
@@ -64,6 +67,8 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
                 max_waiting_bytes=settings.server.max_waiting_body_bytes,
             ),
             register=register.register_order,
+            register_chain=register.register_chain,
+            feed=feed,
             issuer=issuer,
         ),
         extra_routes=_extra_routes(parts, inbox),
@@ -76,10 +81,17 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
         if bounces:
             await bounces.stop()
         await register.close()
+        await feed.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await heartbeat.end(parts.db, process)
+
+
+async def _answer_readers(feed: FeedReader, stop: asyncio.Event) -> None:
+    """So that those who wait do not keep the process from ending."""
+    await stop.wait()
+    feed.end_waiting()
 
 
 async def _listen_for_bounces(settings: Settings, inbox: Inbox) -> BounceListener | None:
