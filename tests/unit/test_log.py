@@ -14,11 +14,17 @@ PERSON = "14838510036"
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    before = logging.root.handlers[:], logging.root.level
-    log.configure("INFO")
+    handlers, level = logging.root.handlers[:], logging.root.level
+    logging.root.handlers.clear()  # the test's own: `configure` would close them
     yield capsys
-    logging.root.handlers[:], level = before
+    logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+def our_log() -> log.Log:
+    logging.root.handlers.clear()
+    log.configure("INFO")
+    return log.Log("varsel.test")
 
 
 def written(lines: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -26,13 +32,13 @@ def written(lines: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 
 def test_an_event_is_one_line_with_its_fields(lines: pytest.CaptureFixture[str]) -> None:
-    log.Log("varsel.test").info("order stored", order_id="o1", attempt=2)
+    our_log().info("order stored", order_id="o1", attempt=2)
     (event,) = written(lines)
     assert (event["event"], event["order_id"], event["attempt"], event["level"]) == ("order stored", "o1", 2, "info")
 
 
 def test_fields_named_like_personal_data_and_identity_numbers_are_left_out(lines: pytest.CaptureFixture[str]) -> None:
-    log.Log("varsel.test").info("looked up", email="kari@example.com", note=f"about {PERSON}")
+    our_log().info("looked up", email="kari@example.com", note=f"about {PERSON}")
     text = lines.readouterr().err
     assert "kari" not in text
     assert PERSON not in text
@@ -45,7 +51,7 @@ def test_an_error_of_others_is_named_and_placed_but_not_quoted(lines: pytest.Cap
     try:
         stumble()
     except ValueError as error:
-        log.Log("varsel.test").error("step failed", exc=error)
+        our_log().error("step failed", exc=error)
     (event,) = written(lines)
     assert "builtins.ValueError" in str(event["error"])
     assert "in stumble" in str(event["error"])
@@ -53,6 +59,6 @@ def test_an_error_of_others_is_named_and_placed_but_not_quoted(lines: pytest.Cap
 
 
 def test_our_own_errors_are_quoted(lines: pytest.CaptureFixture[str]) -> None:
-    log.Log("varsel.test").error("refused", exc=Rejected("clock-advance", "The clock moves forward."))
+    our_log().error("refused", exc=Rejected("clock-advance", "The clock moves forward."))
     (event,) = written(lines)
     assert str(event["error"]).endswith("varsel.domain.errors.Rejected: The clock moves forward.")
