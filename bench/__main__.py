@@ -1,0 +1,76 @@
+"""`python -m bench [names…] [--quick]`: run benchmarks on two cores, print their table, write `.bench/results.json`."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import uvloop
+
+from bench import accept, mail, road, stages, volume
+from bench.figures import Figure, save, show
+from bench.ground import Ground, Size
+from varsel import log
+from varsel.cli.startup import spare_collector
+from varsel.embedded import Embedded
+
+Benchmark = Callable[[Ground], Awaitable[list[Figure]]]
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "accept": accept.run,
+    "stages": stages.run,
+    "email": mail.run,
+    "road": road.run,
+    "pick-up": road.pick_up,
+    "volume": volume.run,
+}
+_CORES: Final = 2
+_PERSONS: Final = 100_000
+_SETTINGS: Final = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS]))
+@click.option("--quick", is_flag=True, help="A tenth of the work: shows that it runs, and little about speed.")
+def main(names: Sequence[str], quick: bool) -> None:
+    """Measure Varsel on two cores of this machine; by default with every benchmark."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CORES])
+    log.configure("WARNING")
+    spare_collector()
+    home = Path(tempfile.mkdtemp(prefix="varsel-bench-"))
+    try:
+        with Embedded(home, settings=_SETTINGS) as server:
+            figures = uvloop.run(_run(Ground(home, server, Size(quick)), names or list(BENCHMARKS)))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    show(figures)
+    save(figures, _SETTINGS | {"fsync": "on", "synchronous_commit": "on", "quick": str(quick)})
+    if not all(figure.holds for figure in figures):
+        click.echo("A figure is on the wrong side of its floor.", err=True)
+
+
+async def _run(ground: Ground, names: Sequence[str]) -> list[Figure]:
+    figures: list[Figure] = []
+    await _timed("preparing", ground.prepare(ground.size.of(_PERSONS)))
+    for name in names:
+        await _timed(name, _measured(BENCHMARKS[name](ground), figures))
+    return figures
+
+
+async def _measured(benchmark: Awaitable[list[Figure]], figures: list[Figure]) -> None:
+    figures += await benchmark
+
+
+async def _timed(name: str, work: Awaitable[None]) -> None:
+    began = time.monotonic()
+    click.echo(f"{name} …", err=True, nl=False)
+    await work
+    click.echo(f" {time.monotonic() - began:.1f} s", err=True)
+
+
+if __name__ == "__main__":
+    main()
