@@ -58,6 +58,7 @@ class Road:
     sms: FakeProvider = field(default_factory=lambda: FakeProvider("sms", max_batch=100, step=1000))
     settle_after: timedelta | None = timedelta(hours=6)
     window: SendWindow = field(default_factory=SendWindow)
+    due_grace: timedelta = timedelta()
 
     def __post_init__(self) -> None:
         self.waker = Waker(self.db)
@@ -90,7 +91,7 @@ class Road:
             self.conditions,
             self.clock,
             self.waker,
-            ResolutionRules(self.window, LIFETIME, timedelta(seconds=60)),
+            ResolutionRules(self.window, LIFETIME, timedelta(seconds=60), due_grace=self.due_grace),
             worker,
         )
         rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)

@@ -61,7 +61,11 @@ class Parts:
         )
         self._closing.append(conditions)
         rules = ResolutionRules(
-            self.window, processing.lifetime, processing.condition_retry, processing.max_recipients_per_turn
+            self.window,
+            processing.lifetime,
+            processing.condition_retry,
+            processing.max_recipients_per_turn,
+            processing.due_grace,
         )
         return Resolution(self.db, self.directory, conditions, self.clock, self.waker, rules, worker)
 

@@ -66,6 +66,18 @@ async def test_an_order_for_later_leaves_at_its_time_and_not_before(road: Road) 
     assert len(road.mail.sent) == 1
 
 
+async def test_with_a_grace_an_order_is_taken_before_its_time(road: Road) -> None:
+    road.due_grace = timedelta(seconds=60)
+    at = road.clock.now() + timedelta(hours=3)
+    await road.place(requested_send_time=at)
+    road.clock.set(at - timedelta(seconds=61))
+    await road.run()
+    assert road.mail.sent == []
+    road.clock.set(at - timedelta(seconds=60))
+    await road.run()
+    assert len(road.mail.sent) == 1
+
+
 async def test_a_cancelled_order_is_never_sent(road: Road) -> None:
     at = road.clock.now() + timedelta(hours=3)
     placed = await road.place(requested_send_time=at)

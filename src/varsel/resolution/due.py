@@ -54,7 +54,7 @@ class Resolution:
         Raises `Unavailable` when the database fails; what was claimed is put back by the next call.
         """
         async with self._db.autocommit() as conn:
-            await store.release_due(conn, now=self._clock.now())
+            await store.release_due(conn, now=self._clock.now() + self._rules.due_grace)
             if self._unsure[lane]:
                 await store.release_own(conn, self._worker, lane)
         self._unsure[lane] = True
@@ -71,7 +71,8 @@ class Resolution:
     async def next_due(self) -> datetime | None:
         """When the next waiting order's time comes (business time)."""
         async with self._db.reading() as conn:
-            return await store.next_due(conn)
+            due = await store.next_due(conn)
+        return due - self._rules.due_grace if due else None
 
     async def _claim(self, lane: Lane) -> list[Claimed]:
         async with self._db.transaction() as conn:

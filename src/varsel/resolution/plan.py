@@ -30,6 +30,7 @@ class Rules:
     lifetime: timedelta
     condition_retry: timedelta
     recipients_a_turn: int = 10_000
+    due_grace: timedelta = timedelta()  # how long before its time an order is taken
 
 
 Due = tuple[Claimed, Content]
