@@ -9,10 +9,12 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 _PREFIX: Final = "VARSEL_"
 _DEFAULT_SECRETS: Final = frozenset({"", "password", "secret", "sandbox"})
@@ -29,6 +31,24 @@ def _split(value: object) -> object:
 
 Creators = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """Names of creators, in any letter case; `*` stands for all."""
+
+
+def _safe(url: str) -> str:
+    parts = urlsplit(url)
+    if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        return url
+    raise ValueError("the address must begin with https:// (http:// only to this machine)")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+SafeUrl = Annotated[str, AfterValidator(_safe)]
+"""What is sent there, tokens and identities among it, never leaves this machine in the clear."""
 
 
 def lists(creators: Creators, creator: str) -> bool:
@@ -86,9 +106,48 @@ class ProcessingSettings(_Section):
 
 
 class RegistrySettings(_Section):
+    """Who can be reached where, and the registers whose changes the local copies follow (registries A)."""
+
     stale_after_months: int = Field(default=18, ge=0)  # 0: never stale
     inherit_from_main_unit: bool = True
     person_name_order: Literal["display", "short"] = "display"
+    fallback_when_no_usable_address: bool = False  # to the main unit, also for subunits that have unusable addresses
+    person_provider: Literal["local", "krr-direct"] = "local"  # krr-direct: KRR is asked each time, nothing is copied
+    max_copy_age: timedelta = timedelta(hours=24)  # of a copy that follows a feed; older: no answer. 0: any age will do
+    krr_changes_url: SafeUrl | None = None
+    krr_lookup_url: SafeUrl | None = None
+    krr_sync_enabled: bool = False
+    krr_sync_interval: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(seconds=30))
+    business_feed_url: SafeUrl | None = None
+    business_reception_url: SafeUrl | None = None
+    business_write_mode: Literal["local", "upstream"] = "local"
+    business_page_size: int = Field(default=5_000, ge=1, le=10_000)
+    business_overlap: timedelta = timedelta(seconds=60)  # is read again, for changes of the same instant
+    business_sync_enabled: bool = False
+    business_sync_interval: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(seconds=30))
+    require_enduser_scope: bool = True  # of users who change an organisation's addresses
+    maskinporten_issuer: str | None = None  # audience of our grants; its trailing slash matters
+    maskinporten_token_url: SafeUrl | None = None
+    maskinporten_client_id: str | None = None
+    maskinporten_jwk: SecretStr | None = None  # private key: a JSON Web Key in base64
+    maskinporten_scope_krr: str = "krr:global/kontaktinformasjon.read krr:global/hentendring.read"
+    maskinporten_scope_business: str | None = None  # None: the business registers are called without a token
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {
+            "krr_changes_url": self.krr_sync_enabled,
+            "krr_lookup_url": self.person_provider == "krr-direct",
+            "business_feed_url": self.business_sync_enabled,
+            "business_reception_url": self.business_write_mode == "upstream",
+            **dict.fromkeys(
+                ("maskinporten_issuer", "maskinporten_token_url", "maskinporten_client_id", "maskinporten_jwk"),
+                self.krr_sync_enabled or self.person_provider == "krr-direct" or bool(self.maskinporten_scope_business),
+            ),
+        }
+        if missing := [name for name, used in needed.items() if used and getattr(self, name) is None]:
+            raise ValueError(f"a register is switched on that needs these too: {', '.join(missing)}")
+        return self
 
 
 class FeedSettings(_Section):
