@@ -27,7 +27,7 @@ from varsel.wakeup import Waker
 
 log = Log(__name__)
 
-_PATIENCE: Final = 5.0  # s that a message waits for its turn
+_PATIENCE: Final = timedelta(seconds=5)  # of a message that waits for its turn
 
 
 class SendNow(Generic[Message]):
@@ -42,6 +42,8 @@ class SendNow(Generic[Message]):
         clock: Clock,
         waker: Waker,
         rules: Rules,
+        *,
+        patience: timedelta = _PATIENCE,
     ) -> None:
         self._db = db
         self._provider: Provider[Message] = provider
@@ -50,6 +52,7 @@ class SendNow(Generic[Message]):
         self._clock = clock
         self._waker = waker
         self._rules = rules
+        self._patience = patience.total_seconds()
         self._turns = asyncio.Semaphore(provider.step // provider.max_batch)
         self._rests_until = 0.0  # of the loop's clock: the provider asked us to come back later
 
@@ -63,7 +66,7 @@ class SendNow(Generic[Message]):
         if rest > 0:
             raise Unavailable(self.provider, timedelta(seconds=rest))
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 await self._turns.acquire()
         except TimeoutError:
             raise Unavailable(self.provider) from None

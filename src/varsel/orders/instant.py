@@ -22,7 +22,7 @@ from varsel.orders.register import Registered, Repeated
 
 T = TypeVar("T")
 
-_DECIDED_WITHIN: Final = 10.0  # s
+_DECIDED_WITHIN: Final = timedelta(seconds=10)
 _FIRST_LOOK, _LONGEST_PAUSE = 0.01, 0.25  # s between looks at an order that another request is deciding about
 _LONGEST_REST: Final = 5.0  # s between tries while the database is away
 
@@ -48,17 +48,19 @@ class Instants:
         worker: Callable[[], WorkerId],
         *,
         lifetime: timedelta,
+        decided_within: timedelta = _DECIDED_WITHIN,
     ) -> None:
         self._db = db
         self._senders = senders
         self._clock = clock
         self._worker = worker
         self._lifetime = lifetime
+        self._decided_within = decided_within.total_seconds()
         self._creators = Creators(db, clock)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def place(self, chain: Chain, order: Order, time_to_live: timedelta | None = None) -> Registered | Repeated:
-        """Store the order, send its message, and say that it stands, at the latest ten seconds later.
+        """Store the order, send its message, and say that it stands: when that is known, or ten seconds later.
 
         Raises `Unavailable` when surely nothing left: then nothing is stored either, and the same request may come
         again. A repeat waits for the decision about the first one. A client that leaves cancels nothing.
@@ -132,7 +134,7 @@ class Instants:
     async def _decision(self, attempt: _Attempt) -> bool:
         """Whether the order stands, when the provider has answered or ten seconds are over."""
         task = self._spawn(self._carry_out(attempt))
-        await asyncio.wait({task}, timeout=_DECIDED_WITHIN)
+        await asyncio.wait({task}, timeout=self._decided_within)
         if task.done():
             return task.result()
         if attempt.removing:
@@ -158,7 +160,7 @@ class Instants:
     async def _repeated(self, first: First | None, key: Key, chain: Chain) -> Repeated:
         """What the first request was told, once that is decided."""
         loop, pause = asyncio.get_running_loop(), _FIRST_LOOK
-        deadline = loop.time() + _DECIDED_WITHIN
+        deadline = loop.time() + self._decided_within
         while first and not first.decided and loop.time() < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
