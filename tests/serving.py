@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from road import Road
+from fakes import FakeDirectory
+from road import LIFETIME, Road
 from varsel.api.auth import Authenticator
 from varsel.api.parts import ApiParts
 from varsel.api.requests import Intake
@@ -21,15 +23,23 @@ from varsel.api.server import Timeouts, serve
 from varsel.clock import Clock, ManualClock
 from varsel.db import Database
 from varsel.domain.order import Chain, Order
+from varsel.domain.schedule import SendWindow
 from varsel.issuer import CREATE_SCOPE, DevelopmentIssuer
 from varsel.orders.register import ChainOutcome, Registered, Registration
+from varsel.preview.preview import Previewer
+from varsel.preview.prices import Prices
+from varsel.recipients.ports import ContactDirectory
+from varsel.resolution.plan import Rules
 from varsel.settings import Settings
 from varsel.status.feed import FeedReader
+from varsel.wakeup import Work
 
 ORDERS: Final = "/notifications/api/v1/orders"
 HOUR: Final = timedelta(hours=1)
 DEFAULTS: Final = Settings()
 PATIENT: Final = Timeouts()
+RULES: Final = Rules(SendWindow(), LIFETIME, timedelta(seconds=60))
+PRICES: Final = Prices("NOK", Decimal("0.01"), {"+47": Decimal("0.3"), "": Decimal(2)})
 
 
 @dataclass(frozen=True)
@@ -157,8 +167,10 @@ def make_parts(
     register: Callable[[Order], Awaitable[Registration]],
     settings: Settings = DEFAULTS,
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]] | None = None,
+    directory: ContactDirectory | None = None,
+    wake: Callable[[Work], None] = lambda _work: None,
 ) -> ApiParts:
-    """An API that accepts the tokens of the home's development issuer."""
+    """An API that accepts the tokens of the home's development issuer. `directory`: of previews."""
     issuer = DevelopmentIssuer(home)
     server = settings.server
     return ApiParts(
@@ -170,6 +182,8 @@ def make_parts(
         register=register,
         register_chain=register_chain or Orders().register_chain,
         feed=FeedReader(database, max_waiting=settings.feed.max_waiting),
+        previewer=Previewer(directory or FakeDirectory(), clock, RULES, PRICES),
+        wake=wake,
         issuer=issuer,
     )
 

@@ -17,6 +17,8 @@ from varsel.domain.ids import WorkerId
 from varsel.domain.notification import Channel
 from varsel.domain.schedule import SendWindow
 from varsel.orders.register import Register
+from varsel.preview.preview import Previewer
+from varsel.preview.prices import Prices
 from varsel.providers.condition import HttpConditions
 from varsel.providers.link import LinkProvider
 from varsel.providers.smtp import SmtpProvider
@@ -60,14 +62,18 @@ class Parts:
             timeout=processing.condition_timeout, private_hosts=self.settings.environment != "production"
         )
         self._closing.append(conditions)
-        rules = ResolutionRules(
-            self.window,
-            processing.lifetime,
-            processing.condition_retry,
-            processing.max_recipients_per_turn,
-            processing.due_grace,
-        )
+        rules = self._resolution_rules
         return Resolution(self.db, self.directory, conditions, self.clock, self.waker, rules, worker)
+
+    def previewer(self) -> Previewer:
+        prices = self.settings.prices
+        return Previewer(
+            self.directory,
+            self.clock,
+            self._resolution_rules,
+            Prices(prices.currency, prices.email, prices.sms),
+            user_addresses=self.settings.processing.lookup_user_addresses_at_order,
+        )
 
     def senders(self, worker: WorkerId) -> list[Sending[Email] | Sending[Sms]]:
         """One for each channel that has a provider: the first of the settings."""
@@ -104,6 +110,17 @@ class Parts:
         processing = self.settings.processing
         return SendWindow(
             processing.sms_window_start_hour, processing.sms_window_end_hour, processing.sms_window_always_open
+        )
+
+    @property
+    def _resolution_rules(self) -> ResolutionRules:
+        processing = self.settings.processing
+        return ResolutionRules(
+            self.window,
+            processing.lifetime,
+            processing.condition_retry,
+            processing.max_recipients_per_turn,
+            processing.due_grace,
         )
 
     def _send_rules(self, settle_after: timedelta | None) -> SendRules:

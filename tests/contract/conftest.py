@@ -30,7 +30,15 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 async def api(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Api]:
     road = Road(database, clock)
     register = Register(database, road.directory, clock, road.waker)
-    parts = make_parts(tmp_path, clock, database, register.register_order, register_chain=register.register_chain)
+    parts = make_parts(
+        tmp_path,
+        clock,
+        database,
+        register.register_order,
+        register_chain=register.register_chain,
+        directory=road.directory,
+        wake=road.waker.wake,
+    )
     assert parts.issuer
     async with serving(create_app(parts)) as port:
         yield Api(Client(port, parts.issuer), road)

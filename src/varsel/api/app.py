@@ -18,6 +18,7 @@ from varsel.api.future_orders import future_order_routes
 from varsel.api.health import health_routes
 from varsel.api.orders import order_routes
 from varsel.api.parts import ApiParts
+from varsel.api.previews import preview_routes
 from varsel.api.problems import Invalid, Refusal, unavailable
 from varsel.api.shipments import shipment_routes
 from varsel.domain.errors import Unavailable
@@ -35,6 +36,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *order_routes(parts),
             *future_order_routes(parts),
             *shipment_routes(parts),
+            *preview_routes(parts),
             *extra_routes,
             *health_routes(parts),
             *(discovery_routes(parts.issuer, parts.base) if parts.issuer else ()),

@@ -10,13 +10,15 @@ from varsel.db import Database
 from varsel.domain.order import Chain, Order
 from varsel.issuer import DevelopmentIssuer
 from varsel.orders.register import ChainOutcome, Registration
+from varsel.preview.preview import Previewer
 from varsel.settings import Settings
 from varsel.status.feed import FeedReader
+from varsel.wakeup import Work
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """`register`, `register_chain`: those of `Register`.
+    """`register`, `register_chain`: those of `Register`. `wake`: `Waker.wake`.
 
     `issuer`: the local one, or None where its tokens are not accepted.
     """
@@ -29,6 +31,8 @@ class ApiParts:
     register: Callable[[Order], Awaitable[Registration]]
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]]
     feed: FeedReader
+    previewer: Previewer
+    wake: Callable[[Work], None]
     issuer: DevelopmentIssuer | None = None
 
     @property

@@ -69,6 +69,8 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             register=register.register_order,
             register_chain=register.register_chain,
             feed=feed,
+            previewer=parts.previewer(),
+            wake=parts.waker.wake,
             issuer=issuer,
         ),
         extra_routes=_extra_routes(parts, inbox),

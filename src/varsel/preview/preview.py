@@ -1,0 +1,115 @@
+"""The dry run: what an order would do, by the very functions of the road, without storing or sending (design 6).
+
+Registration's look-up, the due order's plan, and the texts as they leave; the send condition is not asked. Addresses
+are shown in full: once the notifications exist, the API shows their creator the same addresses (http-api 12.8), and
+whoever may ask for a preview may also send.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from varsel.clock import Clock
+from varsel.domain.ids import CreatorId
+from varsel.domain.order import Order, Recipient
+from varsel.orders.store import recipient_document
+from varsel.preview.message import Scene, recipient_preview
+from varsel.preview.outcome import OrderPreview, RecipientPreview, Totals
+from varsel.preview.prices import Prices
+from varsel.preview.witness import Witness
+from varsel.recipients.lookup import LookupSummary, Query, look_up, summarise
+from varsel.recipients.ports import ContactDirectory
+from varsel.resolution import plan
+from varsel.resolution.plan import Due, Planned, Rules
+from varsel.resolution.store import Claimed, Content, NewNotification
+
+MAX_LISTED: Final = 1_000
+"""Recipients of an order that are listed one by one. All are counted."""
+MAX_TEXTS: Final = 100
+"""Listed recipients whose texts are shown."""
+
+_TURN: Final = 100  # recipients that are worked on before other requests get their turn
+
+
+class Previewer:
+    """Previews orders. One for each API process. `user_addresses`: as for `Register`."""
+
+    def __init__(
+        self, directory: ContactDirectory, clock: Clock, rules: Rules, prices: Prices, *, user_addresses: bool = True
+    ) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._rules = rules
+        self._prices = prices
+        self._user_addresses = user_addresses
+
+    @property
+    def currency(self) -> str:
+        return self._prices.currency
+
+    async def preview(self, order: Order) -> OrderPreview:
+        """What the order would do if it were placed now. Raises `RegistryUnavailable`."""
+        now = self._clock.now()
+        due_at = max(order.requested_send_time - self._rules.due_grace, now)
+        lookup = await self._look_up(order, now)
+        totals = Totals()
+        listed: list[RecipientPreview] = []
+        for piece in plan.pieces([_due(order)]):
+            scene = Scene(order, Witness(self._directory), self._prices, due_at)
+            planned = await plan.plan(scene.witness, piece, self._rules, now=due_at)
+            for number, (recipient, rows) in enumerate(_by_recipient(planned)):
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)
+                told = recipient_preview(scene, recipient, rows)
+                totals.add(told)
+                if len(listed) < MAX_LISTED:
+                    listed.append(told if len(listed) < MAX_TEXTS else _without_texts(told))
+        return OrderPreview(order, due_at, lookup, totals, tuple(listed))
+
+    async def _look_up(self, order: Order, now: datetime) -> LookupSummary | None:
+        """What registration would answer. It asks now, and not when the order is due."""
+        query = Query(order.channel, order.recipients, order.allow_stale, order.resource_id, order.resource_action)
+        (reaches,) = await look_up(self._directory, [query], now=now, user_addresses=self._user_addresses)
+        return summarise(query, reaches)
+
+
+def _due(order: Order) -> Due:
+    """The order as the resolution stage finds it."""
+    nobody = CreatorId(0)
+    claimed = Claimed(
+        order.id,
+        nobody,
+        order.kind,
+        order.channel,
+        order.lane,
+        len(order.recipients),
+        order.requested_send_time,
+        attempt=1,
+    )
+    content = Content(
+        order.id,
+        order.email,
+        order.sms,
+        [recipient_document(recipient) for recipient in order.recipients],
+        order.sending_time,
+        bool(order.ignore_reservation),
+        order.allow_stale,
+        order.resource_id,
+        order.resource_action,
+        order.condition_endpoint,
+    )
+    return claimed, content
+
+
+def _by_recipient(planned: Iterable[Planned]) -> Iterator[tuple[Recipient, list[NewNotification]]]:
+    """Each recipient's notifications; those of one come together, equal recipients stay apart."""
+    for _, group in itertools.groupby(planned, key=lambda p: id(p.recipient)):
+        members = list(group)
+        yield members[0].recipient, [member.row for member in members]
+
+
+def _without_texts(preview: RecipientPreview) -> RecipientPreview:
+    return replace(preview, messages=tuple(replace(message, text=None) for message in preview.messages))
