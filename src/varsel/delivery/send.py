@@ -158,7 +158,7 @@ class Sending(Generic[Message]):
                     limit=self._pace.claim_limit,
                     now=self._clock.now(),
                 )
-            self._after[lane] = max((row.creator for row in rows), default=0)
+            self._after[lane] = store.last_creator({row.creator for row in rows})
             if rows:
                 return rows
         return []

@@ -1,6 +1,6 @@
 """SQL of the delivery stage's sending half: claim, hand over, record. Mechanisms as proven 2, 4 and 5."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -184,6 +184,11 @@ async def claim(
     params |= {"creators": creators, "quota": -(-limit // len(creators)), "now": now}
     params |= {"claim": claim_id, "worker": worker, "provider": provider}
     return await fetch(conn, CLAIM, params, _claimed)
+
+
+def last_creator(creators: Collection[CreatorId]) -> int:
+    """After whom the next claim begins: 0, at the first, when this one had room for more creators."""
+    return max(creators) if len(creators) >= _FAN else 0
 
 
 async def templates(conn: ReadConn, orders: Sequence[OrderId]) -> list[Templates]:

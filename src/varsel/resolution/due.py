@@ -51,12 +51,11 @@ class Resolution:
     async def resolve_due(self, lane: Lane) -> int:
         """Claim due orders of a lane and turn them into notifications. Returns how many it claimed; 0: none is due.
 
+        The ordinary lane also looks for orders whose time has come, of any lane.
+
         Raises `Unavailable` when the database fails; what was claimed is put back by the next call.
         """
-        async with self._db.autocommit() as conn:
-            await store.release_due(conn, now=self._clock.now() + self._rules.due_grace)
-            if self._unsure[lane]:
-                await store.release_own(conn, self._worker, lane)
+        await self._release(lane)
         self._unsure[lane] = True
         claimed = await self._claim(lane)
         if claimed:
@@ -74,13 +73,21 @@ class Resolution:
             due = await store.next_due(conn)
         return due - self._rules.due_grace if due else None
 
+    async def _release(self, lane: Lane) -> None:
+        """Make claimable what a failure may have left in our hands, and, once for all lanes, whose time has come."""
+        async with self._db.autocommit() as conn:
+            if self._unsure[lane]:
+                await store.release_own(conn, self._worker, lane)
+            if lane is Lane.ORDINARY and await store.release_due(conn, now=self._clock.now() + self._rules.due_grace):
+                self._waker.wake(Work.ORDERS)
+
     async def _claim(self, lane: Lane) -> list[Claimed]:
-        async with self._db.transaction() as conn:
+        async with self._db.autocommit() as conn:
             limit = _ORDERS_A_CLAIM[lane]
             claimed = await store.claim_orders(conn, self._worker, lane, after=self._after[lane], limit=limit)
             if not claimed and self._after[lane]:
                 claimed = await store.claim_orders(conn, self._worker, lane, after=0, limit=limit)
-        self._after[lane] = max((order.creator for order in claimed), default=0)
+        self._after[lane] = store.last_creator({order.creator for order in claimed})
         return claimed
 
     async def _check_conditions(self, due: Sequence[Due]) -> list[Due]:

@@ -1,6 +1,6 @@
 """SQL of due orders: claim, read, lock again, store the notifications, finish or put back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -181,6 +181,11 @@ async def claim_orders(conn: Conn, worker: WorkerId, lane: Lane, *, after: int, 
     quota = -(-limit // len(creators))
     params = {"creators": creators, "lane": lane, "quota": quota, "worker": worker}
     return sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
+
+
+def last_creator(creators: Collection[CreatorId]) -> int:
+    """After whom the next claim begins: 0, at the first, when this one had room for more creators."""
+    return max(creators) if len(creators) >= _FAN else 0
 
 
 async def contents(conn: ReadConn, orders: Sequence[OrderId]) -> dict[OrderId, Content]:

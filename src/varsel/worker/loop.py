@@ -24,6 +24,9 @@ _MOST_TROUBLE: Final = 5.0  # s between tries of a step that fails
 class Step:
     """One kind of work. `run` returns how much it did; 0 means that nothing is due.
 
+    Runs that find work begin at least `pace` apart: what comes steadily is then taken in larger batches, which cost
+    less for each row. The first after a rest begins at once.
+
     `next_due` tells when something will be (business time), so that it is not late by a poll.
     """
 
@@ -31,6 +34,7 @@ class Step:
     run: Callable[[], Awaitable[int]]
     wakes_on: frozenset[Work] = frozenset()
     every: timedelta = _POLL
+    pace: timedelta = timedelta()
     next_due: Callable[[], Awaitable[datetime | None]] | None = None
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     quiet_since: tuple[int, int] = (-1, -1)  # (activity, clock version) of the last round that found nothing
@@ -81,10 +85,12 @@ class Loop:
             await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _run_step(self, step: Step) -> None:
+        loop = asyncio.get_running_loop()
         trouble = 0.1
         while not self._stopping.is_set():
             step.wanted.clear()
             began = (self._activity, self._clock.version)
+            next_run = loop.time() + step.pace.total_seconds()
             try:
                 done = await step.run()
                 trouble = 0.1
@@ -98,14 +104,19 @@ class Loop:
                 self._activity += 1
                 if self._on_idle:
                     self.wake_all()  # so that every step looks once more before we call ourselves idle
+                await self._pause(next_run - loop.time())
             elif done == 0:
                 step.quiet_since = began
                 await self._wait(step)
 
     async def _rest(self, trouble: float) -> float:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), trouble * random.uniform(0.8, 1.2))  # noqa: S311
+        await self._pause(trouble * random.uniform(0.8, 1.2))  # noqa: S311
         return min(trouble * 2, _MOST_TROUBLE)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _wait(self, step: Step) -> None:
         pause = step.every

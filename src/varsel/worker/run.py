@@ -25,6 +25,7 @@ log = Log(__name__)
 STAGES: Final = ("resolve", "send", "report", "sweep", "feed")
 _SECOND: Final = timedelta(seconds=1)
 _SWEEP: Final = timedelta(seconds=30)
+_PACE: Final = timedelta(milliseconds=25)
 _DAY: Final = timedelta(days=1)
 
 
@@ -76,7 +77,9 @@ def _steps(
     orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
         "resolve": [
-            Step(f"resolve {lane.name.lower()}", partial(resolution.resolve_due, lane), orders, next_due=due)
+            Step(
+                f"resolve {lane.name.lower()}", partial(resolution.resolve_due, lane), orders, next_due=due, pace=_PACE
+            )
             for lane, due in ((Lane.ORDINARY, resolution.next_due), (Lane.BULK, None))
         ],
         "send": [Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders],
@@ -87,7 +90,7 @@ def _steps(
             Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
         ],
-        "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}))],
+        "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
     }
     return [step for stage, steps in stages.items() if stage in only for step in steps]
 
