@@ -25,7 +25,7 @@ from varsel.db import Database
 from varsel.domain.order import Chain, Order
 from varsel.domain.schedule import SendWindow
 from varsel.issuer import CREATE_SCOPE, DevelopmentIssuer
-from varsel.orders.register import ChainOutcome, Registered, Registration
+from varsel.orders.register import ChainOutcome, Registered, Registration, Repeated
 from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
 from varsel.recipients.ports import ContactDirectory
@@ -39,6 +39,7 @@ HOUR: Final = timedelta(hours=1)
 DEFAULTS: Final = Settings()
 PATIENT: Final = Timeouts()
 RULES: Final = Rules(SendWindow(), LIFETIME, timedelta(seconds=60))
+PlaceInstant = Callable[[Chain, Order, timedelta | None], Awaitable[Registered | Repeated]]
 PRICES: Final = Prices("NOK", Decimal("0.01"), {"+47": Decimal("0.3"), "": Decimal(2)})
 
 
@@ -131,6 +132,7 @@ class Orders:
     def __init__(self) -> None:
         self.accepted: list[Order] = []
         self.chains: list[tuple[Chain, tuple[Order, ...]]] = []
+        self.lives: list[timedelta | None] = []  # of instant messages
 
     async def register(self, order: Order) -> Registration:
         self.accepted.append(order)
@@ -138,6 +140,11 @@ class Orders:
 
     async def register_chain(self, chain: Chain, orders: Sequence[Order]) -> ChainOutcome:
         self.chains.append((chain, tuple(orders)))
+        return Registered(chain.id)
+
+    async def place_instant(self, chain: Chain, order: Order, time_to_live: timedelta | None) -> Registered | Repeated:
+        self.chains.append((chain, (order,)))
+        self.lives.append(time_to_live)
         return Registered(chain.id)
 
 
@@ -169,6 +176,7 @@ def make_parts(
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]] | None = None,
     directory: ContactDirectory | None = None,
     wake: Callable[[Work], None] = lambda _work: None,
+    place_instant: PlaceInstant | None = None,
 ) -> ApiParts:
     """An API that accepts the tokens of the home's development issuer. `directory`: of previews."""
     issuer = DevelopmentIssuer(home)
@@ -181,6 +189,7 @@ def make_parts(
         intake=Intake(clock, max_body_bytes=server.max_body_bytes, max_waiting_bytes=server.max_waiting_body_bytes),
         register=register,
         register_chain=register_chain or Orders().register_chain,
+        place_instant=place_instant or Orders().place_instant,
         feed=FeedReader(database, max_waiting=settings.feed.max_waiting),
         previewer=Previewer(directory or FakeDirectory(), clock, RULES, PRICES),
         wake=wake,

@@ -1,12 +1,14 @@
 """The one place that reads settings and builds the parts: pools, clock, providers, stages."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.delivery import render
+from varsel.delivery.now import SendNow
 from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider
 from varsel.delivery.report import Inbox, Reports
@@ -16,6 +18,8 @@ from varsel.delivery.sweep import Sweeper
 from varsel.domain.ids import WorkerId
 from varsel.domain.notification import Channel
 from varsel.domain.schedule import SendWindow
+from varsel.orders.instant import Instants
+from varsel.orders.ports import InstantSender
 from varsel.orders.register import Register
 from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
@@ -76,20 +80,46 @@ class Parts:
         )
 
     def senders(self, worker: WorkerId) -> list[Sending[Email] | Sending[Sms]]:
-        """One for each channel that has a provider: the first of the settings."""
+        """One for each channel that has a provider."""
         senders: list[Sending[Email] | Sending[Sms]] = []
         delivery = self.settings.delivery
-        for smtp in [p for p in self.settings.providers if isinstance(p, SmtpProviderSettings)][:1]:
-            mailer = SmtpProvider(smtp, self.settings.bounces, self.clock)
-            self._closing.append(mailer)
+        if mailer := self._mailer():
             rules = self._send_rules(delivery.settle_email_after)
             senders.append(Sending(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules, worker))
-        for link in [p for p in self.settings.providers if isinstance(p, LinkProviderSettings)][:1]:
-            gateway = LinkProvider(link, self.clock)
-            self._closing.append(gateway)
+        if gateway := self._gateway():
             rules = self._send_rules(delivery.settle_sms_after)
             senders.append(Sending(self.db, gateway, Channel.SMS, _sms, self.clock, self.waker, rules, worker))
         return senders
+
+    def instants(self, worker: Callable[[], WorkerId]) -> Instants:
+        """Sends through connections of its own. `worker`: the row of this process, which may change."""
+        senders: dict[Channel, InstantSender] = {}
+        delivery = self.settings.delivery
+        if mailer := self._mailer():
+            rules = self._send_rules(delivery.settle_email_after)
+            senders[Channel.EMAIL] = SendNow(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules)
+        if gateway := self._gateway():
+            rules = self._send_rules(delivery.settle_sms_after)
+            senders[Channel.SMS] = SendNow(self.db, gateway, Channel.SMS, _sms, self.clock, self.waker, rules)
+        return Instants(self.db, senders, self.clock, worker, lifetime=self.settings.processing.lifetime)
+
+    def _mailer(self) -> SmtpProvider | None:
+        """Of the first account of the settings."""
+        for smtp in self.settings.providers:
+            if isinstance(smtp, SmtpProviderSettings):
+                mailer = SmtpProvider(smtp, self.settings.bounces, self.clock)
+                self._closing.append(mailer)
+                return mailer
+        return None
+
+    def _gateway(self) -> LinkProvider | None:
+        """Of the first account of the settings."""
+        for link in self.settings.providers:
+            if isinstance(link, LinkProviderSettings):
+                gateway = LinkProvider(link, self.clock)
+                self._closing.append(gateway)
+                return gateway
+        return None
 
     def reports(self) -> Reports:
         return Reports(self.db, self.clock, self.waker, self.settings.delivery.correction_period)

@@ -16,6 +16,7 @@ from varsel.api.discovery import discovery_routes
 from varsel.api.frame import Frame
 from varsel.api.future_orders import future_order_routes
 from varsel.api.health import health_routes
+from varsel.api.instant import instant_routes
 from varsel.api.orders import order_routes
 from varsel.api.parts import ApiParts
 from varsel.api.previews import preview_routes
@@ -35,6 +36,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
         routes=[
             *order_routes(parts),
             *future_order_routes(parts),
+            *instant_routes(parts),
             *shipment_routes(parts),
             *preview_routes(parts),
             *extra_routes,

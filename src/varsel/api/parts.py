@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from varsel.api.auth import Authenticator
 from varsel.api.requests import Intake
@@ -9,7 +10,7 @@ from varsel.clock import Clock
 from varsel.db import Database
 from varsel.domain.order import Chain, Order
 from varsel.issuer import DevelopmentIssuer
-from varsel.orders.register import ChainOutcome, Registration
+from varsel.orders.register import ChainOutcome, Registered, Registration, Repeated
 from varsel.preview.preview import Previewer
 from varsel.settings import Settings
 from varsel.status.feed import FeedReader
@@ -18,7 +19,7 @@ from varsel.wakeup import Work
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """`register`, `register_chain`: those of `Register`. `wake`: `Waker.wake`.
+    """`register`, `register_chain`: those of `Register`. `place_instant`: `Instants.place`. `wake`: `Waker.wake`.
 
     `issuer`: the local one, or None where its tokens are not accepted.
     """
@@ -30,6 +31,7 @@ class ApiParts:
     intake: Intake
     register: Callable[[Order], Awaitable[Registration]]
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]]
+    place_instant: Callable[[Chain, Order, timedelta | None], Awaitable[Registered | Repeated]]
     feed: FeedReader
     previewer: Previewer
     wake: Callable[[Work], None]

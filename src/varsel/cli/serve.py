@@ -3,6 +3,9 @@
 import asyncio
 import signal
 import socket
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
 from starlette.routing import BaseRoute
 
@@ -15,6 +18,8 @@ from varsel.api.requests import Intake
 from varsel.api.server import Timeouts, serve
 from varsel.cli.startup import database_url, home_of
 from varsel.delivery.report import Inbox
+from varsel.domain.errors import Unavailable
+from varsel.domain.ids import WorkerId
 from varsel.heartbeat import beat as heartbeat
 from varsel.issuer import DevelopmentIssuer
 from varsel.log import Log
@@ -26,6 +31,8 @@ from varsel.ui.sandbox import sandbox_routes
 from varsel.wiring import Parts, open_parts
 
 log = Log(__name__)
+
+_LAST_MESSAGES: Final = timedelta(seconds=2)  # for instant messages that are on their way when we stop
 
 
 async def serve_api(settings: Settings, sock: socket.socket) -> None:
@@ -45,12 +52,9 @@ async def serve_api(settings: Settings, sock: socket.socket) -> None:
 async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None:
     settings = parts.settings
     await take_clock(parts.db, parts.clock)
-    lease = settings.delivery.lease
-    process = await heartbeat.begin(parts.db, kind="api", lease=lease, clock_version=parts.clock.version)
-    tasks: list[asyncio.Task[None]] = [asyncio.create_task(heartbeat.beat(parts.db, process, lease=lease))]
-    if settings.sandbox.enabled:
-        tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, process)))
-    inbox, register = parts.inbox(), parts.register()
+    presence = _Presence(parts, await _begin(parts))
+    tasks = [asyncio.create_task(presence.keep())]
+    inbox, register, instants = parts.inbox(), parts.register(), parts.instants(lambda: presence.worker)
     bounces = await _listen_for_bounces(settings, inbox)
     feed = FeedReader(parts.db, max_waiting=settings.feed.max_waiting)
     tasks.append(asyncio.create_task(_answer_readers(feed, stop)))
@@ -68,6 +72,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             ),
             register=register.register_order,
             register_chain=register.register_chain,
+            place_instant=instants.place,
             feed=feed,
             previewer=parts.previewer(),
             wake=parts.waker.wake,
@@ -82,12 +87,51 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     finally:
         if bounces:
             await bounces.stop()
+        await instants.close(_LAST_MESSAGES)
         await register.close()
         await feed.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await heartbeat.end(parts.db, process)
+        await parts.sweeper().release_own(presence.worker)
+
+
+async def _begin(parts: Parts) -> WorkerId:
+    lease = parts.settings.delivery.lease
+    return await heartbeat.begin(parts.db, kind="api", lease=lease, clock_version=parts.clock.version)
+
+
+@dataclass(slots=True)
+class _Presence:
+    """The row of this process: a new one when others have taken it away, because nothing was heard of us for too long.
+
+    What was sent under the old one has been given up as unknown by then.
+    """
+
+    parts: Parts
+    worker: WorkerId
+
+    async def keep(self) -> None:
+        """For ever."""
+        parts = self.parts
+        while True:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(heartbeat.beat(parts.db, self.worker, lease=parts.settings.delivery.lease))
+                    if parts.settings.sandbox.enabled:
+                        tasks.create_task(follow_clock(parts.db, parts.clock, self.worker))
+            except* heartbeat.LeaseLost:
+                log.warning("lease lost", worker_id=self.worker)
+                await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
+        while True:
+            try:
+                self.worker = await _begin(self.parts)
+            except Unavailable:
+                await asyncio.sleep(1)
+            else:
+                return
 
 
 async def _answer_readers(feed: FeedReader, stop: asyncio.Event) -> None:
