@@ -9,12 +9,10 @@ from typing import Annotated
 from pydantic import PlainSerializer
 
 from varsel.api.bodies import CHUNK
-from varsel.api.receipts import SmsReceiptAnswer
-from varsel.api.schemas import Answer, Instant, RecipientAnswer, RecipientLookup
+from varsel.api.schemas import Answer, Instant, RecipientAnswer, RecipientLookup, SmsReceiptAnswer
 from varsel.domain.notification import Channel
 from varsel.domain.order import OrderChannel, OrderKind
 from varsel.preview.outcome import WHY, Evidence, Message, OrderPreview, RecipientPreview, Text, Totals, Why
-from varsel.recipients.lookup import LookupSummary
 
 _TYPES = {Channel.EMAIL: "Email", Channel.SMS: "SMS"}  # as in a shipment
 
@@ -155,12 +153,6 @@ class SummaryAnswer(Answer):
         )
 
 
-def lookup_answer(lookup: LookupSummary | None) -> RecipientLookup | None:
-    if lookup is None:
-        return None
-    return RecipientLookup(status=lookup.status, is_reserved=lookup.is_reserved, missing_contact=lookup.missing_contact)
-
-
 class OrderPreviewAnswer(Answer):
     """What one order would do. Nothing is stored and nothing is sent.
 
@@ -196,7 +188,7 @@ class OrderPreviewAnswer(Answer):
             requested_send_time=order.requested_send_time,
             processed_at=preview.due_at,
             conditional=order.condition_endpoint is not None,
-            recipient_lookup=lookup_answer(preview.lookup),
+            recipient_lookup=RecipientLookup.of(preview.lookup) if preview.lookup else None,
             sms_receipt=SmsReceiptAnswer.of_order(order),
             summary=SummaryAnswer.of(preview.totals, currency),
             recipients=tuple(recipients),

@@ -12,9 +12,12 @@ from starlette.responses import Response
 
 from varsel.api.bodies import CHUNK
 from varsel.api.problems import MEDIA_TYPE
+from varsel.api.rules import SMS_CHANNELS
 from varsel.domain.ids import OrderId
-from varsel.domain.order import ContentType, EmailTemplate, OrderChannel, Recipient, SmsTemplate
+from varsel.domain.order import ContentType, EmailTemplate, Order, OrderChannel, Recipient, SmsTemplate
+from varsel.domain.sms_receipt import SmsReceipt, sms_receipt
 from varsel.orders.register import Registration
+from varsel.recipients.lookup import LookupSummary
 from varsel.status.summary import Count, OrderDetails, OrderHead, OrderStatus, Outcome, Outcomes
 
 _ORDERS = "/notifications/api/v1/orders"
@@ -45,24 +48,73 @@ class Answer(BaseModel):
         return respond(self, status, headers)
 
 
+class ReplacedCharacter(Answer):
+    """`sentAs` is empty when the character is left out."""
+
+    character: str
+    sent_as: str
+    count: int
+
+
+class SmsReceiptAnswer(Answer):
+    """Of the text as it stands in the order.
+
+    While `unfilled`, keywords stand in it, whose values will make it shorter or longer: a preview counts those too.
+    """
+
+    alphabet: str
+    characters: int
+    parts: int
+    unfilled: bool
+    characters_beyond_gsm7: tuple[str, ...] | None = None
+    replaced_characters: tuple[ReplacedCharacter, ...] | None = None
+
+    @classmethod
+    def of(cls, receipt: SmsReceipt) -> "SmsReceiptAnswer":
+        replaced = tuple(
+            ReplacedCharacter(character=r.written, sent_as=r.sent, count=r.count) for r in receipt.replaced
+        )
+        return cls(
+            alphabet=receipt.alphabet,
+            characters=receipt.characters,
+            parts=receipt.parts,
+            unfilled=receipt.unfilled,
+            characters_beyond_gsm7=receipt.beyond_gsm_7 or None,
+            replaced_characters=replaced or None,
+        )
+
+    @classmethod
+    def of_order(cls, order: Order) -> "SmsReceiptAnswer | None":
+        """None when the order sends no SMS, also when it has an SMS text that its channel has no use for."""
+        if order.sms is None or order.channel not in SMS_CHANNELS:
+            return None
+        return cls.of(sms_receipt(order.sms.body))
+
+
 class RecipientLookup(Answer):
     status: str
     is_reserved: tuple[str, ...]
     missing_contact: tuple[str, ...]
 
+    @classmethod
+    def of(cls, lookup: LookupSummary) -> "RecipientLookup":
+        return cls(status=lookup.status, is_reserved=lookup.is_reserved, missing_contact=lookup.missing_contact)
+
 
 class OrderAccepted(Answer):
+    """`smsReceipt` is our addition (design 6)."""
+
     order_id: UUID
     recipient_lookup: RecipientLookup | None = None
+    sms_receipt: SmsReceiptAnswer | None = None
 
     @classmethod
-    def of(cls, registration: Registration) -> "OrderAccepted":
-        if (lookup := registration.lookup) is None:
-            return cls(order_id=registration.order_id)
-        shown = RecipientLookup(
-            status=lookup.status, is_reserved=lookup.is_reserved, missing_contact=lookup.missing_contact
+    def of(cls, registration: Registration, order: Order) -> "OrderAccepted":
+        return cls(
+            order_id=registration.order_id,
+            recipient_lookup=RecipientLookup.of(registration.lookup) if registration.lookup else None,
+            sms_receipt=SmsReceiptAnswer.of_order(order),
         )
-        return cls(order_id=registration.order_id, recipient_lookup=shown)
 
 
 class OrderHeadAnswer(Answer):
