@@ -91,6 +91,7 @@ def _read(given: dict[str, str], limits: FeedSettings) -> _Asked:
         text = given.get(name.lower())
         if text is None:
             return default
+        text = text.strip()
         if not _INTEGER.fullmatch(text):
             errors[name] = ["The value must be an integer."]
             return default
