@@ -7,16 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from varsel.api import schemas
+from varsel.api import chains, schemas
 from varsel.api.frame import JsonRoute
 from varsel.api.future_bodies import ChainBody, Defaults
-from varsel.api.future_schemas import CancelAnswer, ChainAccepted, chain_url
+from varsel.api.future_schemas import CancelAnswer, ChainAccepted
 from varsel.api.parts import ApiParts
-from varsel.api.problems import Invalid, altinn, generic
+from varsel.api.problems import Invalid, altinn
 from varsel.api.requests import query
-from varsel.domain.order import Chain, Order
 from varsel.orders.cancel import cancel_orders
-from varsel.orders.chain_store import Shipment
 from varsel.orders.register import Registered, Repeated, Unreachable
 from varsel.settings import lists
 
@@ -58,11 +56,9 @@ class _FutureOrderRoutes:
             outcome = await self._parts.register_chain(chain, orders)
         match outcome:
             case Registered():
-                return self._created(chain, orders)
-            case Repeated(first, same):
-                if not same and lists(processing.strict_idempotency_creators, chain.creator):
-                    raise generic(409, detail="The idempotencyId was used before, for another request.")
-                return ChainAccepted.of(first.id, first.shipments).response()
+                return chains.created(self._parts.base, chain, orders)
+            case Repeated():
+                return chains.repeated(self._parts.settings, chain, outcome)
             case Unreachable():
                 raise altinn("NOT-00001")
 
@@ -80,8 +76,3 @@ class _FutureOrderRoutes:
             limit=self._parts.settings.processing.cancel_limit,
         )
         return CancelAnswer.of(done).response()
-
-    def _created(self, chain: Chain, orders: Sequence[Order]) -> Response:
-        shipments = [Shipment(order.id, order.senders_reference) for order in orders]
-        location = chain_url(self._parts.base, chain.id)
-        return ChainAccepted.of(chain.id, shipments).response(201, {"Location": location})
