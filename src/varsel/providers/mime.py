@@ -57,7 +57,7 @@ def _date_header(second: datetime) -> str:
 class Letters:
     """The templates in use: the last 128, at most 32 MB.
 
-    Looked up by order *and* texts, for an order whose texts differ by recipient has many.
+    Looked up by their texts, not by their order: orders for one recipient each mostly say the same.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Letters:
 
     def letter(self, email: Email) -> Letter:
         """Raises `InvalidSender`."""
-        key = (email.order, email.sender, email.subject, email.body, email.content_type)
+        key = (email.sender, email.subject, email.body, email.content_type)
         letter = self._letters.get(key)
         if letter is None:
             letter = self._letters[key] = build(email.sender, email.subject, email.body, email.content_type)

@@ -24,8 +24,8 @@ _MOST_TROUBLE: Final = 5.0  # s between tries of a step that fails
 class Step:
     """One kind of work. `run` returns how much it did; 0 means that nothing is due.
 
-    Runs that find work begin at least `pace` apart: what comes steadily is then taken in larger batches, which cost
-    less for each row. The first after a rest begins at once.
+    Runs begin at least `pace` apart: what comes steadily is then taken in larger batches, which cost less for each row.
+    Not in the sandbox, whose clock walks from one quiet moment to the next.
 
     `next_due` tells when something will be (business time), so that it is not late by a poll.
     """
@@ -90,7 +90,7 @@ class Loop:
         while not self._stopping.is_set():
             step.wanted.clear()
             began = (self._activity, self._clock.version)
-            next_run = loop.time() + step.pace.total_seconds()
+            next_run = loop.time() + (0 if self._on_idle else step.pace.total_seconds())
             try:
                 done = await step.run()
                 trouble = 0.1
@@ -104,10 +104,10 @@ class Loop:
                 self._activity += 1
                 if self._on_idle:
                     self.wake_all()  # so that every step looks once more before we call ourselves idle
-                await self._pause(next_run - loop.time())
             elif done == 0:
                 step.quiet_since = began
                 await self._wait(step)
+            await self._pause(next_run - loop.time())
 
     async def _rest(self, trouble: float) -> float:
         await self._pause(trouble * random.uniform(0.8, 1.2))  # noqa: S311
