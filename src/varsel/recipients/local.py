@@ -10,11 +10,15 @@ from typing import Final, TypeVar
 from varsel.db import Database, ReadConn
 from varsel.domain.errors import RegistryUnavailable, Unavailable
 from varsel.domain.external_identity import ExternalIdentity, parse_external_identity
+from varsel.domain.feeds import Feed
 from varsel.domain.identifiers import subject_key
+from varsel.log import Log
 from varsel.recipients import store
 from varsel.recipients.names import person_name
 from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.settings import RegistrySettings
+
+log = Log(__name__)
 
 T = TypeVar("T")
 
@@ -38,6 +42,8 @@ class LocalDirectory:
         answer: dict[str, PersonContact] = {}
         for keys in _parts(by_key):
             async with self._asking("the contact register") as conn:
+                if self._settings.krr_sync_enabled:
+                    await self._require_recent(conn, Feed.KRR)
                 found = await store.persons(
                     conn,
                     keys,
@@ -52,7 +58,11 @@ class LocalDirectory:
         answer: dict[str, OrganisationContact] = {}
         for part in _parts(set(numbers)):
             async with self._asking("the register of organisations' addresses") as conn:
-                answer |= await store.organisations(conn, part)
+                if self._settings.business_sync_enabled:
+                    await self._require_recent(conn, Feed.BUSINESS_ADDRESSES)
+                answer |= await store.organisations(
+                    conn, part, usable_only=self._settings.fallback_when_no_usable_address
+                )
         return answer
 
     async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
@@ -104,11 +114,19 @@ class LocalDirectory:
                         answer[number] = (text or "").strip()
         return answer
 
+    async def _require_recent(self, conn: ReadConn, feed: Feed) -> None:
+        """A copy that follows its register must be whole and not too old: no answer is better than last week's."""
+        if not await store.copy_is_recent(conn, feed, self._settings.max_copy_age):
+            log.warning("registry copy too old", feed=feed)
+            raise RegistryUnavailable("the copy of a register that fell behind")
+
     @asynccontextmanager
     async def _asking(self, register: str) -> AsyncIterator[ReadConn]:
         try:
             async with asyncio.timeout(self._max_wait.total_seconds()), self._database.reading() as conn:
                 yield conn
+        except RegistryUnavailable:
+            raise
         except (Unavailable, TimeoutError) as e:
             raise RegistryUnavailable(register) from e
 

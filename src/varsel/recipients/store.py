@@ -5,10 +5,11 @@ Sources: registries 2.6, 2.7, 3.5, 3.6, 4.5, 4.7, 5 and 7.6.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from varsel.db import ReadConn, fetch
+from varsel.db import ReadConn, fetch, fetch_value
+from varsel.domain.feeds import Feed
 from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, Record, UserContact
 
 # `make_interval` counts calendar months and clamps the day: 31 August less 18 months is 28 or 29 February.
@@ -34,17 +35,20 @@ async def persons(
     return dict(await fetch(conn, PERSONS, params, _person))
 
 
-# An organisation that has no address row of its own, not even a deleted one, is reached through its main unit.
+# An organisation that has no address row of its own, not even a deleted one, is reached through its main unit;
+# with `usable_only` also one whose rows are all deleted or not accepted.
 ORGANISATIONS: Final = """
 WITH asked AS MATERIALIZED (
     SELECT n.org_no, o.org_no IS NOT NULL AS registered, m.org_no AS main_unit,
-           EXISTS (SELECT FROM registry.org_address a WHERE a.org_no = n.org_no) AS listed
+           EXISTS (SELECT FROM registry.org_address a WHERE a.org_no = n.org_no) AS listed,
+           EXISTS (SELECT FROM registry.org_address a
+                    WHERE a.org_no = n.org_no AND (NOT %(usable_only)s OR (a.accepted AND NOT a.deleted))) AS kept
       FROM unnest(%(numbers)s::text[]) AS n (org_no)
       LEFT JOIN registry.organisation o ON o.org_no = n.org_no
       LEFT JOIN registry.organisation m ON m.org_no = o.parent_org_no AND NOT m.deleted
      WHERE o.deleted IS NOT TRUE
 ), owned AS (
-    SELECT org_no, CASE WHEN listed THEN org_no ELSE coalesce(main_unit, org_no) END AS origin
+    SELECT org_no, CASE WHEN kept THEN org_no ELSE coalesce(main_unit, org_no) END AS origin
       FROM asked
      WHERE registered OR listed
 )
@@ -61,9 +65,24 @@ SELECT w.org_no, w.origin, a.emails, a.mobiles, a.source, a.changed_at, a.email_
 """
 
 
-async def organisations(conn: ReadConn, numbers: Sequence[str]) -> dict[str, OrganisationContact]:
+async def organisations(
+    conn: ReadConn, numbers: Sequence[str], *, usable_only: bool = False
+) -> dict[str, OrganisationContact]:
     """By organisation number; `numbers` without repeats."""
-    return dict(await fetch(conn, ORGANISATIONS, {"numbers": numbers}, _organisation))
+    params = {"numbers": numbers, "usable_only": usable_only}
+    return dict(await fetch(conn, ORGANISATIONS, params, _organisation))
+
+
+COPY_IS_RECENT: Final = """
+SELECT last_success_at IS NOT NULL
+       AND (%(max_age)s = interval '0' OR last_success_at >= statement_timestamp() - %(max_age)s)
+  FROM registry.sync_cursor WHERE feed = %(feed)s
+"""
+
+
+async def copy_is_recent(conn: ReadConn, feed: Feed, max_age: timedelta) -> bool:
+    """Whether the copy has been whole, and followed its register within `max_age` of machine time (0: ever)."""
+    return bool(await fetch_value(conn, COPY_IS_RECENT, {"feed": feed, "max_age": max_age}))
 
 
 USER_ADDRESSES: Final = """
