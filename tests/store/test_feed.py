@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
@@ -22,8 +22,10 @@ from varsel.domain.order import Recipient
 from varsel.fates.store import count_fates
 from varsel.orders.register import Register
 from varsel.recipients.ports import PersonContact
+from varsel.resolution.ports import Verdict as Condition
 from varsel.status.feed import FeedReader, number_feed
 from varsel.status.feed_store import FeedEntry, read_feed
+from varsel.wakeup import Work
 
 FEED: Final = "/notifications/api/v1/future/shipment/feed"
 CREATORS: Final = ("ttd", "xyz", 'skd, "quoted" ø')
@@ -127,7 +129,22 @@ async def test_a_page_of_very_big_entries_ends_early_and_skips_nothing(road: Roa
         assert len(only.recipients) == len(people)
 
 
-# Waiting
+# Who is told
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_an_order_that_ends_when_it_is_resolved_wakes_the_sequencer(road: Road, stopped: bool) -> None:
+    listener = road.db.listen(Work.FEED.value)
+    assert isinstance(listener, AsyncGenerator)
+    assert await anext(listener) is None
+    if stopped:
+        road.conditions.answers = [Condition.NOT_MET]
+        await road.place(condition_endpoint="https://a.example/")
+        await road.run()
+    else:
+        await pending(road, "ttd")
+    assert await asyncio.wait_for(anext(listener), 4) == "varsel_feed:"
+    await listener.aclose()
 
 
 @contextmanager

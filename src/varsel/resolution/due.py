@@ -115,6 +115,8 @@ class Resolution:
                 again = now + self._rules.condition_retry
                 await store.put_back(conn, [order.id], self._worker, wake_at=again)
                 return False
+        if answer.verdict is Verdict.NOT_MET:
+            self._waker.wake(Work.FEED)
         return answer.verdict is not Verdict.NOT_MET
 
     async def _resolve(self, due: Sequence[Due]) -> None:
@@ -148,6 +150,7 @@ class Resolution:
                     await store.insert_notifications(conn, rows, now=now)
                     await store.finish_orders(conn, [Finished(order.id, 0, None)], now=now)
                     await fates.add_to_feed(conn, [order.id], now=now)
+        self._waker.wake(Work.FEED)
 
     async def _store(self, due: Sequence[Due]) -> None:
         now = self._clock.now()
@@ -159,8 +162,11 @@ class Resolution:
                 await self._store_piece(conn, piece, pending, now)
             finished = [Finished(id_, len(at), min(at, default=None)) for id_, at in pending.items()]
             await store.finish_orders(conn, finished, now=now)
-            await fates.add_to_feed(conn, [f.order for f in finished if not f.pending], now=now)
+            complete = [f.order for f in finished if not f.pending]
+            await fates.add_to_feed(conn, complete, now=now)
         self._waker.wake(Work.NOTIFICATIONS)
+        if complete:
+            self._waker.wake(Work.FEED)
         log.info("orders resolved", orders=len(kept), notifications=sum(f.pending for f in finished))
 
     async def _store_piece(
