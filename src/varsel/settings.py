@@ -51,6 +51,12 @@ SafeUrl = Annotated[str, AfterValidator(_safe)]
 """What is sent there, tokens and identities among it, never leaves this machine in the clear."""
 
 
+Hosts = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$")], ...],
+    BeforeValidator(_split),
+]
+
+
 def lists(creators: Creators, creator: str) -> bool:
     return any(name in ("*", creator.casefold()) for name in map(str.casefold, creators))
 
@@ -171,6 +177,22 @@ class DeliverySettings(_Section):
     max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
 
 
+class ComposedSettings(_Section):
+    """Emails with attachments, which are fetched when they leave.
+
+    Hosts are names, or ends of names that begin with a dot; `:port` for another port than 443.
+    """
+
+    azure_hosts: Hosts = (".blob.core.windows.net",)  # addresses are signed as Azure does it
+    s3_hosts: Hosts = ()  # addresses are signed as S3 does it
+    plain_hosts: Hosts = ()  # addresses are taken as they are
+    loopback_http: bool = False  # also http to this machine, for the sandbox and tests; never in production
+    max_attachment_bytes: int = Field(default=20_000_000, ge=0)  # of one email together, before encoding
+    parallel_downloads: int = Field(default=5, ge=1, le=50)  # for one email
+    parallel_emails: int = Field(default=5, ge=1, le=50)  # with attachments, in one worker
+    download_timeout: timedelta = timedelta(seconds=30)  # of one attachment
+
+
 class PriceSettings(_Section):
     """What previews reckon with. Without a price, no cost is shown."""
 
@@ -246,6 +268,7 @@ class Settings(_Section):
     registry: RegistrySettings = RegistrySettings()
     feed: FeedSettings = FeedSettings()
     delivery: DeliverySettings = DeliverySettings()
+    composed: ComposedSettings = ComposedSettings()
     prices: PriceSettings = PriceSettings()
     operations: OperationsSettings = OperationsSettings()
     bounces: BounceSettings = BounceSettings()
@@ -258,6 +281,7 @@ class Settings(_Section):
         forbidden = {
             "sandbox.enabled": self.sandbox.enabled,
             "auth.development_issuer": self.auth.development_issuer,
+            "composed.loopback_http": self.composed.loopback_http,
             "providers: verify_certificate = false": any(
                 isinstance(p, SmtpProviderSettings) and not p.verify_certificate for p in self.providers
             ),
