@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 
 
 class Record(NamedTuple):
-    """The record behind an answer. `source`: who wrote our copy of it; `changed_at`: when that last changed.
+    """The record behind an answer. `source`: who wrote our copy of it, or which register was asked. `changed_at`: when
+    that copy last changed, or when the register answered.
 
     `email_fresh_at`, `mobile_fresh_at`: when their owner last changed or confirmed them, or None where the register
     does not tell.

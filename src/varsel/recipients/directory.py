@@ -1,0 +1,160 @@
+"""A contact directory made of one provider for each question, and what happens while one of them is down.
+
+Sources: registries 0.2, 3.6; design 6 (policy per creator).
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from varsel.domain.errors import RegistryUnavailable
+from varsel.log import Log
+from varsel.recipients.ports import (
+    ContactDirectory,
+    ExternalContact,
+    OrganisationContact,
+    Pair,
+    PersonContact,
+    UserContact,
+)
+from varsel.settings import Creators, lists
+
+log = Log(__name__)
+
+R = TypeVar("R")
+
+
+class Persons(Protocol):
+    async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
+        """As in `ContactDirectory`, and so below."""
+        ...
+
+
+class Organisations(Protocol):
+    async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]: ...
+
+
+class ExternalIdentities(Protocol):
+    async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]: ...
+
+
+class UserAddresses(Protocol):
+    async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]: ...
+
+
+class Authorizer(Protocol):
+    async def permitted(
+        self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
+    ) -> frozenset[Pair]: ...
+
+
+class Names(Protocol):
+    async def names(self, identifiers: Collection[str]) -> Mapping[str, str]: ...
+
+
+class MainUnits(Protocol):
+    async def main_units(self, numbers: Collection[str]) -> Mapping[str, str]:
+        """The main unit of each subunit. Others are absent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedDirectory:
+    """A `ContactDirectory` that asks the provider of each question."""
+
+    person_provider: Persons
+    org_provider: Organisations
+    external_provider: ExternalIdentities
+    user_provider: UserAddresses
+    authz_provider: Authorizer
+    name_provider: Names
+
+    async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
+        return await self.person_provider.persons(ids, allow_stale=allow_stale, now=now)
+
+    async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
+        return await self.org_provider.organisations(numbers)
+
+    async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
+        return await self.external_provider.external_identities(urns)
+
+    async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
+        return await self.user_provider.user_addresses(numbers, resource_id)
+
+    async def permitted(
+        self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
+    ) -> frozenset[Pair]:
+        return await self.authz_provider.permitted(pairs, resource_id=resource_id, action=action, now=now)
+
+    async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
+        return await self.name_provider.names(identifiers)
+
+
+class WithMainUnits:
+    """Organisations that the addresses' provider does not know are reached through their main unit (registries 3.6).
+
+    One level only: of a main unit, its own addresses count.
+    """
+
+    def __init__(self, addresses: Organisations, units: MainUnits) -> None:
+        self._addresses = addresses
+        self._units = units
+
+    async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
+        found = await self._addresses.organisations(numbers)
+        unknown = set(numbers) - found.keys()
+        main_units = await self._units.main_units(unknown) if unknown else {}
+        theirs = await self._addresses.organisations(set(main_units.values())) if main_units else {}
+        return {**found, **{n: theirs[m] for n, m in main_units.items() if m in theirs and theirs[m].origin == m}}
+
+
+class OrOurCopy:
+    """A `ContactDirectory` that asks `live`, and our own `copies` while a live register is down.
+
+    The record of each answer tells whose it is and how old. A right is never taken from a copy: an authorizer that is
+    down is waited for (processing 4.3).
+    """
+
+    def __init__(self, live: ContactDirectory, copies: ContactDirectory) -> None:
+        self._live = live
+        self._copies = copies
+
+    async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
+        return await self._either(lambda directory: directory.persons(ids, allow_stale=allow_stale, now=now))
+
+    async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
+        return await self._either(lambda directory: directory.organisations(numbers))
+
+    async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
+        return await self._either(lambda directory: directory.external_identities(urns))
+
+    async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
+        return await self._either(lambda directory: directory.user_addresses(numbers, resource_id))
+
+    async def permitted(
+        self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
+    ) -> frozenset[Pair]:
+        return await self._live.permitted(pairs, resource_id=resource_id, action=action, now=now)
+
+    async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
+        return await self._either(lambda directory: directory.names(identifiers))
+
+    async def _either(self, ask: Callable[[ContactDirectory], Awaitable[R]]) -> R:
+        try:
+            return await ask(self._live)
+        except RegistryUnavailable as error:
+            log.warning("our copy answers", instead_of=error.what)
+            return await ask(self._copies)
+
+
+@dataclass(frozen=True, slots=True)
+class Outages:
+    """While a live register is down, the orders of these creators go by our `copies`; those of all others wait."""
+
+    creators: Creators
+    copies: ContactDirectory
+
+    def directory(self, live: ContactDirectory, creator: str) -> ContactDirectory:
+        """The one to ask for this creator's orders."""
+        return OrOurCopy(live, self.copies) if lists(self.creators, creator) else live
