@@ -251,3 +251,19 @@ async def test_an_order_with_an_sms_text_is_answered_with_a_receipt(api: Api) ->
 async def test_an_order_that_sends_no_sms_has_no_receipt(api: Api) -> None:
     reply = await api.client.apost(ORDERS, body({"emailAddress": "kari@example.com"}, channel="Email"))
     assert reply.json.keys() == {"orderId"}
+
+
+async def test_each_order_of_a_chain_with_an_sms_text_has_a_receipt_of_its_own(api: Api) -> None:
+    def to(settings: dict[str, str]) -> dict[str, Any]:
+        return {"recipientSms": {"phoneNumber": "+4799999501", "smsSettings": settings}}
+
+    email = {"recipientEmail": {"emailAddress": "kari@example.com", "emailSettings": MAIL}}
+    reminders = [{"delayDays": 1, "recipient": to({"body": "ж" * 71})}, {"delayDays": 2, "recipient": email}]
+    asked = {"idempotencyId": "i-1", "recipient": to(TEXT), "reminders": reminders}
+    answer = (await api.client.apost(CHAINS, asked)).json["notification"]
+    assert (answer["smsReceipt"]["parts"], answer["smsReceipt"]["unfilled"]) == (1, True)
+    first, second = answer["reminders"]
+    assert (first["smsReceipt"]["alphabet"], first["smsReceipt"]["parts"]) == ("UCS-2", 2)
+    assert "smsReceipt" not in second
+    repeated = await api.client.apost(CHAINS, {**asked, "recipient": email})
+    assert (repeated.status, repeated.json["notification"]) == (200, answer)

@@ -380,15 +380,16 @@ def test_reminders_are_told_in_the_order_of_the_request(front: Front) -> None:
     reply = front.client.post(CHAINS, body(sendersReference="main", reminders=two))
     chain, orders = front.orders.chains[-1]
     main, *reminders = (str(order.id) for order in orders)
+    receipt = {"alphabet": "GSM-7", "characters": 22, "parts": 1, "unfilled": False}  # our addition, for SMS alone
     assert reply.json == {
         "notificationOrderId": str(chain.id),
         "notification": {
             "shipmentId": main,
             "sendersReference": "main",
             "reminders": [
-                {"shipmentId": reminders[0], "sendersReference": "r-2"},
+                {"shipmentId": reminders[0], "sendersReference": "r-2", "smsReceipt": receipt},
                 {"shipmentId": reminders[1], "sendersReference": "r-1"},
-                {"shipmentId": reminders[2]},
+                {"shipmentId": reminders[2], "smsReceipt": receipt},
             ],
         },
     }

@@ -13,7 +13,7 @@ from varsel.settings import Settings, lists
 
 
 def created(base: str, chain: Chain, orders: Sequence[Order]) -> Response:
-    shipments = [Shipment(order.id, order.senders_reference) for order in orders]
+    shipments = [Shipment.of(order) for order in orders]
     return ChainAccepted.of(chain.id, shipments).response(201, {"Location": chain_url(base, chain.id)})
 
 

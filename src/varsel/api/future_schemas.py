@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, RootModel
 
 from varsel.api.bodies import CHUNK
-from varsel.api.schemas import Answer, Instant
+from varsel.api.schemas import Answer, Instant, SmsReceiptAnswer
 from varsel.domain.ids import ChainId, OrderId
 from varsel.domain.notification import Channel
 from varsel.domain.order import ORDER_STATE_NAMES, OrderKind, OrderState
@@ -24,8 +24,19 @@ def chain_url(base: str, chain: ChainId) -> str:
 
 
 class ChainShipment(Answer):
+    """`smsReceipt` is our addition (design 6)."""
+
     shipment_id: UUID
     senders_reference: str | None = None
+    sms_receipt: SmsReceiptAnswer | None = None
+
+    @classmethod
+    def of(cls, shipment: Part) -> "ChainShipment":
+        return cls(
+            shipment_id=shipment.id,
+            senders_reference=shipment.reference,
+            sms_receipt=SmsReceiptAnswer.of(shipment.sms),
+        )
 
 
 class ChainNotification(ChainShipment):
@@ -41,14 +52,9 @@ class ChainAccepted(Answer):
     @classmethod
     def of(cls, chain: ChainId, shipments: Sequence[Part]) -> "ChainAccepted":
         """`shipments`: the main order first, then the reminders in the order of the request."""
-        main, *reminders = shipments
-        shown = tuple(ChainShipment(shipment_id=r.id, senders_reference=r.reference) for r in reminders)
-        return cls(
-            notification_order_id=chain,
-            notification=ChainNotification(
-                shipment_id=main.id, senders_reference=main.reference, reminders=shown or None
-            ),
-        )
+        main, *reminders = [ChainShipment.of(shipment) for shipment in shipments]
+        notification = ChainNotification(**dict(main), reminders=tuple(reminders) or None)
+        return cls(notification_order_id=chain, notification=notification)
 
 
 class ShipmentState(Answer):

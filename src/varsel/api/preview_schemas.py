@@ -12,6 +12,7 @@ from varsel.api.bodies import CHUNK
 from varsel.api.schemas import Answer, Instant, RecipientAnswer, RecipientLookup, SmsReceiptAnswer
 from varsel.domain.notification import Channel
 from varsel.domain.order import OrderChannel, OrderKind
+from varsel.domain.sms_receipt import receipt_of
 from varsel.preview.outcome import WHY, Evidence, Message, OrderPreview, RecipientPreview, Text, Totals, Why
 
 _TYPES = {Channel.EMAIL: "Email", Channel.SMS: "SMS"}  # as in a shipment
@@ -93,7 +94,7 @@ class MessageAnswer(Answer):
             leaves_at=message.leaves_at,
             expires_at=message.expires_at,
             address_from=EvidenceAnswer.of(message.evidence, at) if message.evidence else None,
-            sms=SmsReceiptAnswer.of(message.receipt) if message.receipt else None,
+            sms=SmsReceiptAnswer.of(message.receipt),
             cost=message.cost,
             text=TextAnswer.of(message.text),
         )
@@ -189,7 +190,7 @@ class OrderPreviewAnswer(Answer):
             processed_at=preview.due_at,
             conditional=order.condition_endpoint is not None,
             recipient_lookup=RecipientLookup.of(preview.lookup) if preview.lookup else None,
-            sms_receipt=SmsReceiptAnswer.of_order(order),
+            sms_receipt=SmsReceiptAnswer.of(receipt_of(order)),
             summary=SummaryAnswer.of(preview.totals, currency),
             recipients=tuple(recipients),
             omitted=preview.totals.recipients - len(recipients) or None,

@@ -12,10 +12,9 @@ from starlette.responses import Response
 
 from varsel.api.bodies import CHUNK
 from varsel.api.problems import MEDIA_TYPE
-from varsel.api.rules import SMS_CHANNELS
 from varsel.domain.ids import OrderId
 from varsel.domain.order import ContentType, EmailTemplate, Order, OrderChannel, Recipient, SmsTemplate
-from varsel.domain.sms_receipt import SmsReceipt, sms_receipt
+from varsel.domain.sms_receipt import SmsReceipt, receipt_of
 from varsel.orders.register import Registration
 from varsel.recipients.lookup import LookupSummary
 from varsel.status.summary import Count, OrderDetails, OrderHead, OrderStatus, Outcome, Outcomes
@@ -70,7 +69,9 @@ class SmsReceiptAnswer(Answer):
     replaced_characters: tuple[ReplacedCharacter, ...] | None = None
 
     @classmethod
-    def of(cls, receipt: SmsReceipt) -> "SmsReceiptAnswer":
+    def of(cls, receipt: SmsReceipt | None) -> "SmsReceiptAnswer | None":
+        if receipt is None:
+            return None
         replaced = tuple(
             ReplacedCharacter(character=r.written, sent_as=r.sent, count=r.count) for r in receipt.replaced
         )
@@ -82,13 +83,6 @@ class SmsReceiptAnswer(Answer):
             characters_beyond_gsm7=receipt.beyond_gsm_7 or None,
             replaced_characters=replaced or None,
         )
-
-    @classmethod
-    def of_order(cls, order: Order) -> "SmsReceiptAnswer | None":
-        """None when the order sends no SMS, also when it has an SMS text that its channel has no use for."""
-        if order.sms is None or order.channel not in SMS_CHANNELS:
-            return None
-        return cls.of(sms_receipt(order.sms.body))
 
 
 class RecipientLookup(Answer):
@@ -113,7 +107,7 @@ class OrderAccepted(Answer):
         return cls(
             order_id=registration.order_id,
             recipient_lookup=RecipientLookup.of(registration.lookup) if registration.lookup else None,
-            sms_receipt=SmsReceiptAnswer.of_order(order),
+            sms_receipt=SmsReceiptAnswer.of(receipt_of(order)),
         )
 
 

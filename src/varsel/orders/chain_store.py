@@ -1,5 +1,6 @@
 """SQL of order chains: who has used an idempotency id, and what was answered then."""
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,9 @@ from uuid import UUID
 
 from varsel.db import ReadConn, fetch
 from varsel.domain.ids import ChainId, CreatorId, OrderId
-from varsel.domain.order import OrderFamily
+from varsel.domain.order import Order, OrderFamily
+from varsel.domain.sms_receipt import SmsReceipt, receipt_of
+from varsel.domain.sms_text import Alphabet, Replacement
 
 FIND = """
 SELECT c.creator_id, c.idempotency_id, c.family, c.id, c.request_hash, c.shipments
@@ -27,6 +30,20 @@ class Shipment:
 
     id: OrderId
     reference: str | None
+    sms: SmsReceipt | None = None
+
+    @classmethod
+    def of(cls, order: Order) -> "Shipment":
+        return cls(order.id, order.senders_reference, receipt_of(order))
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in the chain's row."""
+        told = {
+            "id": str(self.id),
+            "reference": self.reference,
+            "sms": dataclasses.asdict(self.sms) if self.sms else None,
+        }
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +68,23 @@ async def find_chains(conn: ReadConn, keys: Sequence[Key]) -> dict[Key, StoredCh
     return dict(await fetch(conn, FIND, params, _keyed))
 
 
-def stored_chain(id_: UUID, request_hash: bytes, shipments: list[dict[str, str]]) -> StoredChain:
+def stored_chain(id_: UUID, request_hash: bytes, shipments: list[dict[str, Any]]) -> StoredChain:
     """From the columns of its row."""
-    orders = tuple(Shipment(OrderId(UUID(s["id"])), s.get("reference")) for s in shipments)
-    return StoredChain(ChainId(id_), bytes(request_hash), orders)
+    orders = (Shipment(OrderId(UUID(s["id"])), s.get("reference"), _receipt(s.get("sms"))) for s in shipments)
+    return StoredChain(ChainId(id_), bytes(request_hash), tuple(orders))
+
+
+def _receipt(document: dict[str, Any] | None) -> SmsReceipt | None:
+    if document is None:
+        return None
+    return SmsReceipt(
+        Alphabet(document["alphabet"]),
+        document["characters"],
+        document["parts"],
+        document["unfilled"],
+        tuple(document["beyond_gsm_7"]),
+        tuple(Replacement(**replacement) for replacement in document["replaced"]),
+    )
 
 
 def _keyed(*columns: Any) -> tuple[Key, StoredChain]:

@@ -92,5 +92,5 @@ async def remove(conn: Conn, instant: Instant) -> bool:
     return bool(await fetch_value(conn, REMOVE, {"notification": instant.notification, "claim": instant.claim}))
 
 
-def _first(id_: UUID, request_hash: bytes, shipments: list[dict[str, str]], decided: bool) -> First:
+def _first(id_: UUID, request_hash: bytes, shipments: list[dict[str, Any]], decided: bool) -> First:
     return First(stored_chain(id_, request_hash, shipments), decided)

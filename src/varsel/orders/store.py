@@ -10,7 +10,7 @@ from typing import Any, Final
 from varsel.db import Conn, execute, fetch, fetch_one
 from varsel.domain.ids import ChainId, CreatorId, OrderId
 from varsel.domain.order import Chain, Order, OrderState, Recipient
-from varsel.orders.chain_store import idempotency_key
+from varsel.orders.chain_store import Shipment, idempotency_key
 
 ADD_CREATORS = """
 INSERT INTO creator (name, created_at)
@@ -192,5 +192,5 @@ def _chain_row(chain: Chain, orders: Sequence[Order], creator: CreatorId) -> dic
         "request_hash": chain.request_hash.hex(),
         "dialog_id": chain.dialog_id,
         "transmission_id": chain.transmission_id,
-        "shipments": [{"id": str(o.id), "reference": o.senders_reference} for o in orders],
+        "shipments": [Shipment.of(order).document() for order in orders],
     }
