@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from varsel.api import openapi
 from varsel.api.bodies import pascal
+from varsel.api.composed import composed_routes
 from varsel.api.discovery import discovery_routes
 from varsel.api.frame import Frame
 from varsel.api.future_orders import future_order_routes
@@ -37,6 +38,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *order_routes(parts),
             *future_order_routes(parts),
             *instant_routes(parts),
+            *composed_routes(parts),
             *shipment_routes(parts),
             *preview_routes(parts),
             *extra_routes,
