@@ -86,7 +86,7 @@ def _steps(
         "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}))],
         "sweep": [
             Step("wake", sweeper.wake_due, next_due=sweeper.next_due),
-            Step("release", sweeper.release_lapsed, every=_SWEEP),
+            Step("release", sweeper.release_lapsed, every=min(_SWEEP, parts.settings.delivery.lease)),
             Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
         ],
