@@ -1,37 +1,17 @@
 """Asks a send condition's endpoint (processing 3.4, design 8): a bounded GET, no private networks in production."""
 
-import ipaddress
 import json
-import socket
 from datetime import timedelta
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from varsel.providers.public_hosts import PublicResolver, is_private_literal
 from varsel.resolution.ports import Answer, Verdict
 
 _MAX_BODY: Final = 64 * 1024
 _MAX_REDIRECTS: Final = 5
-
-
-class _PublicResolver(AbstractResolver):
-    """Resolves a name, and refuses it unless every address is public. The connection uses the addresses found here."""
-
-    def __init__(self) -> None:
-        self._resolver = aiohttp.resolver.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        if not all(_is_public(address["host"]) for address in found):
-            raise OSError("the name leads to a private network")
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
 
 
 class HttpConditions:
@@ -53,7 +33,7 @@ class HttpConditions:
             await self._session.close()
 
     async def _ask(self, url: str, redirects: int) -> Answer:
-        if not self._private_hosts and _is_private_literal(url):
+        if not self._private_hosts and is_private_literal(URL(url).host or ""):
             return Answer(Verdict.INCONCLUSIVE, detail="private address")
         async with self._open_session().get(url, allow_redirects=False) as response:
             if response.status in (301, 302, 303, 307, 308) and redirects and "Location" in response.headers:
@@ -65,7 +45,7 @@ class HttpConditions:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = None if self._private_hosts else _PublicResolver()
+            resolver = None if self._private_hosts else PublicResolver()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(resolver=resolver, limit=20), timeout=self._timeout, trust_env=False
             )
@@ -87,15 +67,3 @@ def _verdict(body: bytes) -> Verdict:
             return Verdict.NOT_MET
         case _:
             return Verdict.INCONCLUSIVE
-
-
-def _is_private_literal(url: str) -> bool:
-    host = URL(url).host or ""
-    try:
-        return not _is_public(host)
-    except ValueError:
-        return False  # a name: the resolver decides
-
-
-def _is_public(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_global
