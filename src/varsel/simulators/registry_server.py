@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -24,6 +25,7 @@ from varsel.simulators.world import World
 _LOGGED: Final = 1_000
 _MAX_BODY: Final = 8 * 1024 * 1024
 _SECRET_HEADERS: Final = frozenset({"authorization", "platformaccesstoken", "ocp-apim-subscription-key"})
+_SECRET_MEMBERS: Final = frozenset({"assertion"})
 
 
 class FaultKind(StrEnum):
@@ -40,6 +42,13 @@ class FaultKind(StrEnum):
     REORDER = "reorder"  # entries from last to first
     SHORT = "short"  # the last entry is missing
     INDETERMINATE = "indeterminate"  # the decision point failed inside, and answers one result only
+    # of feeds
+    EMPTY_PAGE = "empty-page"  # the position advances, but nothing is told
+    STANDSTILL = "standstill"  # there is more, but the position does not advance
+    RESET_LOG = "reset-log"  # the register counts from the beginning
+    FOREIGN_PAGE = "foreign-page"  # the next page is another host's
+    PAGE_LOOP = "page-loop"  # the next page is this one
+    REFUSED = "refused"  # a change is refused, with status 200
 
 
 class Fault(BaseModel):
@@ -54,6 +63,14 @@ class Fault(BaseModel):
     status: int = Field(default=500, ge=200, le=599)
     headers: dict[str, str] = {}
     seconds: float = Field(default=0, ge=0)
+
+
+_OF_THE_WIRE: Final = frozenset(
+    {
+        *(FaultKind.STATUS, FaultKind.DELAY, FaultKind.STALL, FaultKind.DROP, FaultKind.TRUNCATE),
+        *(FaultKind.SLOW_BODY, FaultKind.NOT_JSON, FaultKind.MALFORMED),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +123,7 @@ class RegistrySimulator:
         port: int,
         now: Callable[[], datetime],
     ) -> None:
-        """`routes`: by path, all of them POST. `port` 0: any free one."""
+        """`routes`: by path, all of them POST, but see `find`. `port` 0: any free one."""
         self.world = world
         self.port = port
         self.requests: deque[Asked] = deque(maxlen=_LOGGED)
@@ -133,12 +150,24 @@ class RegistrySimulator:
         """The requests to a path, by its end."""
         return [request for request in self.requests if request.path.endswith(path)]
 
+    def find(self, request: web.Request) -> Handler | None:
+        """Who answers. For simulators whose paths are not all fixed, or not all POST."""
+        return self._routes.get(request.path) if request.method == "POST" else None
+
+    def bend(self, reply: Reply, fault: Fault) -> Reply:
+        """What a fault makes of an answer that is otherwise sent as ever."""
+        return _bent(reply, fault.kind)
+
+    def put_fields(self, kind: Kind, fields: Mapping[str, str]) -> None:
+        """A row changes, by the columns of its file. Raises `BadLine` or `Rejected`."""
+        self.world.put_fields(kind, fields, self.now())
+
     async def start(self) -> None:
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_get("/_sim/{what}", self._show)
         app.router.add_post("/_sim/rows/{kind}", self._put_rows)
         app.router.add_post("/_sim/{what}", self._steer)
-        app.router.add_post("/{path:.*}", self._receive)
+        app.router.add_route("*", "/{path:.*}", self._receive)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self.port).start()
@@ -159,14 +188,13 @@ class RegistrySimulator:
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         fault = self._strike(request.path)
-        try:
-            body = json.loads(await request.read())
-        except ValueError:
-            body = None
-        handler = self._routes.get(request.path)
+        body = await _body(request)
+        handler = self.find(request)
         reply = handler(request, body) if handler else Reply({}, status=404)
         if fault and fault.kind is FaultKind.STATUS:
             reply = Reply({}, status=fault.status, headers=fault.headers)
+        elif fault and fault.kind not in _OF_THE_WIRE:
+            reply = self.bend(reply, fault)
         silent = fault is not None and fault.kind in {FaultKind.DROP, FaultKind.STALL}
         self._note(request, body, 0 if silent else reply.status)
         return await answer(request, reply, fault)
@@ -180,6 +208,8 @@ class RegistrySimulator:
         headers = {
             name.lower(): "***" if name.lower() in _SECRET_HEADERS else value for name, value in request.headers.items()
         }
+        if isinstance(body, dict):
+            body = {name: "***" if name in _SECRET_MEMBERS else value for name, value in body.items()}
         self.requests.append(Asked(request.path, dict(request.query), headers, body, status))
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -214,7 +244,7 @@ class RegistrySimulator:
         try:
             kind = Kind(request.match_info["kind"])
             for fields in _ROWS.validate_json(await request.read()):
-                self.world.put_fields(kind, fields, self.now())
+                self.put_fields(kind, fields)
         except (ValueError, BadLine, Rejected) as error:
             return web.Response(status=400, text=str(error))
         return web.Response(status=204)
@@ -250,11 +280,20 @@ async def answer(request: web.Request, reply: Reply, fault: Fault | None) -> web
             return web.Response(text="<html>Velkommen</html>", content_type="text/html")
         case FaultKind.MALFORMED:
             return web.json_response({"somethingElse": []})
-        case None | FaultKind.STATUS:
+        case _:
             pass
-        case kind:
-            reply = _bent(reply, kind)
     return web.Response(status=reply.status, headers=reply.headers, body=_bytes(reply), content_type=reply.content_type)
+
+
+async def _body(request: web.Request) -> Any:
+    """JSON or a form; None for anything else."""
+    content = await request.read()
+    if request.content_type == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(content.decode("latin-1")))
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
 
 
 def _bent(reply: Reply, kind: FaultKind) -> Reply:
