@@ -8,7 +8,16 @@ from typing import Protocol
 
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import Channel, Reason
-from varsel.domain.order import ContentType
+from varsel.domain.order import Attachment, ContentType
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An attachment as it is sent. `mime_type` is one of those that are allowed; the name may hold anything."""
+
+    name: str
+    mime_type: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,7 @@ class Email:
     body: str
     content_type: ContentType
     expires_at: datetime
+    files: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,16 @@ class Unknown:
 
 SendResult = Accepted | Refused | Deferred | Unknown
 """`detail` is short, redacted of addresses and content, and safe to store and show."""
+
+
+class Files(Protocol):
+    """Where attachments are fetched from, right before their email leaves (processing 10.2)."""
+
+    async def fetch(self, attachments: Sequence[Attachment], *, now: datetime) -> tuple[File, ...] | Refused | Deferred:
+        """All of them in their order, or why the email cannot have them. Never raises for an attachment."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Indeterminate(StrEnum):

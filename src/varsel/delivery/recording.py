@@ -15,7 +15,9 @@ log = Log(__name__)
 _LONGEST_PAUSE = 5.0  # s
 
 
-async def store_result(db: Database, clock: Clock, waker: Waker, result: Recorded) -> None:
+async def store_result(
+    db: Database, clock: Clock, waker: Waker, result: Recorded, *, attachment_bytes: int | None = None
+) -> None:
     """Store it and end its claim; while the database is away, again and again.
 
     What cannot be stored for another reason is an alarm, and stays claimed: the sweeper will find it.
@@ -24,6 +26,8 @@ async def store_result(db: Database, clock: Clock, waker: Waker, result: Recorde
     while True:
         try:
             async with db.transaction() as conn:
+                if attachment_bytes is not None:
+                    await store.note_size(conn, result, attachment_bytes)
                 completed = await store.record(conn, [result], [result.claim], now=clock.now())
         except Unavailable:
             await asyncio.sleep(pause)

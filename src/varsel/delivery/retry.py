@@ -11,14 +11,19 @@ _EMAIL: Final = tuple(timedelta(seconds=s) for s in (30, 120, 300, 900, 1800, 36
 _SMS: Final = tuple(timedelta(minutes=m) for m in (5, 10, 15, 30, 60))
 _INSTANT: Final = tuple(timedelta(seconds=s) for s in (2, 5, 10, 30))
 _REPORT: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120))
+_DOWNLOAD: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120))
 _JITTER: Final = 0.2
 
 
 def send_delay(channel: Channel, lane: Lane, attempt: int) -> timedelta:
     """After the `attempt`-th try that was charged to the message, from 1; ± 20 %. The last one repeats."""
     ladder = _INSTANT if lane is Lane.INSTANT else _EMAIL if channel is Channel.EMAIL else _SMS
-    delay = ladder[min(attempt, len(ladder)) - 1]
-    return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+    return _about(ladder[min(attempt, len(ladder)) - 1])
+
+
+def download_delay(attempt: int) -> timedelta | None:
+    """After the `attempt`-th try of an email whose attachments could not be had; None: as any other email waits."""
+    return _about(_DOWNLOAD[attempt - 1]) if attempt <= len(_DOWNLOAD) else None
 
 
 def return_delay(returns: int) -> timedelta:
@@ -26,9 +31,13 @@ def return_delay(returns: int) -> timedelta:
 
     So the message that met the trouble is not the first to come back, should it be the trouble.
     """
-    return min(timedelta(seconds=5) * 2 ** min(returns, 6), timedelta(minutes=5))
+    return min(timedelta(seconds=5) * (1 << min(returns, 6)), timedelta(minutes=5))
 
 
 def report_delay(tries: int) -> timedelta | None:
     """Before a report that matched nothing is tried again, after `tries` tries from 1; None: seven are enough."""
     return _REPORT[tries - 1] if tries <= len(_REPORT) else None
+
+
+def _about(delay: timedelta) -> timedelta:
+    return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing

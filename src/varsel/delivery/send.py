@@ -35,6 +35,7 @@ log = Log(__name__)
 Message = TypeVar("Message", Email, Sms)
 Sent_contra = TypeVar("Sent_contra", bound=Email | Sms, contravariant=True)
 
+_LANES: Final = (Lane.INSTANT, Lane.ORDINARY, Lane.BULK)  # emails with attachments have a sender of their own
 _CLAIM_LIMIT: Final = 500
 _CLAIM_SECONDS: Final = 0.5  # a claim is at most what the provider takes in this time
 _FLUSH_ROWS: Final = 250
@@ -121,7 +122,7 @@ class Sending(Generic[Message]):
             if await store.is_paused(conn, self._provider.name):
                 return 0
         self._rest = False
-        for lane in Lane:
+        for lane in _LANES:
             claim_id = ClaimId(uuid7())
             if rows := await self._claim(claim_id, lane):
                 held = await self._hold(claim_id, rows)

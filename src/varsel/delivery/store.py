@@ -9,7 +9,7 @@ from uuid import UUID
 from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
 from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, WorkerId
 from varsel.domain.notification import Channel, Reason, State
-from varsel.domain.order import ContentType, EmailTemplate, Lane, SmsTemplate
+from varsel.domain.order import Attachment, ContentType, EmailTemplate, Lane, SmsTemplate
 from varsel.fates import store as fates
 
 # The next creators with work in a lane, beginning after one of them: a skip scan over the claim's index.
@@ -53,6 +53,16 @@ SELECT t.id, t.order_id, t.creator_id, t.lane, t.attempts, t.daytime, t.expires_
 TEMPLATES = """
 SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body
   FROM order_content WHERE order_id = ANY(%(orders)s)
+"""
+
+ATTACHMENTS = """
+SELECT a ->> 'filename', a ->> 'mime_type', a ->> 'url'
+  FROM order_content, jsonb_array_elements(attachments) WITH ORDINALITY AS t (a, place)
+ WHERE order_id = %(order)s ORDER BY place
+"""
+
+NOTE_SIZE = """
+UPDATE notification SET attachment_bytes = %(bytes)s WHERE id = %(id)s AND claim_id = %(claim)s AND state = 'claimed'
 """
 
 HAND_OVER = "UPDATE claim SET handed_over = %(upto)s WHERE id = %(claim)s"
@@ -175,10 +185,11 @@ async def claim(
     after: int,
     limit: int,
     now: datetime,
+    fan: int = _FAN,
 ) -> list[Claimed]:
-    """Claim at most about `limit` notifications for a provider, in turn over creators, in order of id."""
+    """Claim at most about `limit` notifications for a provider, in turn over `fan` creators, in order of id."""
     params: dict[str, Any] = {"channel": channel, "lane": lane}
-    creators = await fetch(conn, CREATORS, {**params, "after": after, "fan": _FAN}, int)
+    creators = await fetch(conn, CREATORS, {**params, "after": after, "fan": fan}, int)
     if not creators:
         return []
     params |= {"creators": creators, "quota": -(-limit // len(creators)), "now": now}
@@ -193,6 +204,17 @@ def last_creator(creators: Collection[CreatorId]) -> int:
 
 async def templates(conn: ReadConn, orders: Sequence[OrderId]) -> list[Templates]:
     return await fetch(conn, TEMPLATES, {"orders": list(orders)}, _templates)
+
+
+async def attachments_of(conn: ReadConn, order: OrderId) -> tuple[Attachment, ...]:
+    """What the email of an order is to have with it. Their addresses are secrets."""
+    return tuple(await fetch(conn, ATTACHMENTS, {"order": order}, Attachment))
+
+
+async def note_size(conn: Conn, result: Recorded, attachment_bytes: int) -> None:
+    """Keep the size of what an email had with it. Before `record`, while the claim still holds the message."""
+    params = {"id": result.id, "claim": result.claim, "bytes": attachment_bytes}
+    await execute(conn, NOTE_SIZE, params)
 
 
 async def hand_over(conn: Conn, claim_id: ClaimId, upto: int) -> None:

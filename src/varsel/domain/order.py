@@ -94,11 +94,12 @@ class SendingTime(StrEnum):
 
 
 class Lane(IntEnum):
-    """Lower lanes are claimed first."""
+    """Lower lanes are claimed first. Emails with attachments have a sender of their own: fetching takes its time."""
 
     INSTANT = 0
     ORDINARY = 1
     BULK = 2
+    COMPOSED = 3
 
 
 BULK_FROM_RECIPIENTS: Final = 100

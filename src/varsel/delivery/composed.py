@@ -1,0 +1,226 @@
+"""Stage 3 for emails with attachments: claim → fetch → hand over → send → record (processing 10.2).
+
+Each is claimed alone: its files are fetched before it counts as having left, and a slow store holds up nobody else.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from varsel.clock import Clock
+from varsel.db import Database
+from varsel.delivery import store
+from varsel.delivery.outcome import Rules, recorded
+from varsel.delivery.ports import Blame, Deferred, Email, File, Files, Refused, SendResult, Unknown
+from varsel.delivery.recording import store_result
+from varsel.delivery.retry import download_delay
+from varsel.delivery.send import Provider
+from varsel.delivery.store import Claimed, Recorded, Templates
+from varsel.domain.errors import Unavailable
+from varsel.domain.ids import ClaimId, WorkerId, uuid7
+from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.order import Attachment, Lane
+from varsel.log import Log
+from varsel.wakeup import Waker
+
+log = Log(__name__)
+
+
+class Composing:
+    """Sends the emails of `Lane.COMPOSED` through one provider, for one worker, `at_once` at a time."""
+
+    def __init__(
+        self,
+        db: Database,
+        provider: Provider[Email],
+        files: Files,
+        render: Callable[[Claimed, Templates], Email | None],
+        clock: Clock,
+        waker: Waker,
+        rules: Rules,
+        worker: WorkerId,
+        *,
+        at_once: int,
+    ) -> None:
+        self._db = db
+        self._provider = provider
+        self._files = files
+        self._render = render
+        self._clock = clock
+        self._waker = waker
+        self._rules = rules
+        self._worker = worker
+        self._at_once = at_once
+        self._after = 0  # the creator whose turn it was
+        self._emails: set[asyncio.Task[None]] = set()
+        self._fetching: set[asyncio.Task[Any]] = set()  # those of them that have not left
+        self._left = asyncio.Event()  # an email is through
+        self._stopping = False
+
+    @property
+    def name(self) -> str:
+        return f"send composed email by {self._provider.name}"
+
+    @property
+    def idle(self) -> bool:
+        return not self._emails
+
+    async def send_due(self) -> int:
+        """Claim one email and begin with it. Returns 1, or 0: nothing is due.
+
+        Waits while as many are under way as may be. Raises `Unavailable` when the database fails.
+        """
+        while len(self._emails) >= self._at_once and not self._stopping:
+            self._left.clear()
+            await self._left.wait()
+        if self._stopping:
+            return 0
+        async with self._db.reading() as conn:
+            if await store.is_paused(conn, self._provider.name):
+                return 0
+        claim_id = ClaimId(uuid7())
+        row = await self._claim(claim_id)
+        if row is None:
+            return 0
+        task = asyncio.create_task(self._carry_out(claim_id, row))
+        self._emails.add(task)
+        task.add_done_callback(self._ended)
+        return 1
+
+    async def stop(self, grace: timedelta) -> None:
+        """Drop what has not left, and finish what has, within the grace. Claims are left to the worker's end."""
+        self._stopping = True
+        self._left.set()
+        for task in self._fetching:
+            task.cancel()
+        if self._emails:
+            _, late = await asyncio.wait(self._emails, timeout=grace.total_seconds())
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._emails.discard(task)
+        self._left.set()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("composed email failed", exc=error)
+
+    async def _claim(self, claim_id: ClaimId) -> Claimed | None:
+        for after in {self._after: None, 0: None}:
+            async with self._db.autocommit() as conn:
+                rows = await store.claim(
+                    conn,
+                    claim_id=claim_id,
+                    worker=self._worker,
+                    provider=self._provider.name,
+                    channel=Channel.EMAIL,
+                    lane=Lane.COMPOSED,
+                    after=after,
+                    limit=1,
+                    now=self._clock.now(),
+                    fan=1,
+                )
+            if rows:
+                self._after = rows[0].creator
+                return rows[0]
+        self._after = 0
+        return None
+
+    async def _carry_out(self, claim_id: ClaimId, row: Claimed) -> None:
+        """Whoever cancels it leaves the claim: free again until it was handed over, unknown from then on."""
+        email = await self._prepared(row)
+        if not isinstance(email, Email):
+            await self._record(claim_id, row, email)
+        elif expired := self._expired(claim_id, row):
+            await store_result(self._db, self._clock, self._waker, expired)
+        else:
+            await self._hand_over(claim_id)
+            result = await self._send(email)
+            size = sum(len(file.content) for file in email.files)
+            await self._record(claim_id, row, result, attachment_bytes=size)
+            await self._mind_provider(result)
+
+    async def _prepared(self, row: Claimed) -> Email | Refused | Deferred:
+        """The email with its files, or why it cannot leave."""
+        templates, attachments = await self._content(row)
+        email = self._render(row, templates)
+        if email is None:
+            return Refused(Reason.UNSPECIFIED, "empty text")
+        files = await self._fetch(row, attachments)
+        return replace(email, files=files) if isinstance(files, tuple) else files
+
+    async def _content(self, row: Claimed) -> tuple[Templates, Sequence[Attachment]]:
+        while True:
+            try:
+                async with self._db.reading() as conn:
+                    [templates] = await store.templates(conn, [row.order])
+                    return templates, await store.attachments_of(conn, row.order)
+            except Unavailable:
+                await asyncio.sleep(0.2)
+
+    async def _fetch(self, row: Claimed, attachments: Sequence[Attachment]) -> tuple[File, ...] | Refused | Deferred:
+        fetching = asyncio.current_task()
+        assert fetching is not None
+        self._fetching.add(fetching)
+        try:
+            files = await self._files.fetch(attachments, now=self._clock.now())
+        except Exception as error:  # noqa: BLE001 - its message may hold an address, which is a secret
+            log.error("attachments not fetched", error=type(error).__name__, notification_id=row.id)
+            files = Deferred("bug")
+        finally:
+            self._fetching.discard(fetching)
+        if isinstance(files, Deferred):
+            return replace(files, retry_after=download_delay(row.attempt))
+        return files
+
+    def _expired(self, claim_id: ClaimId, row: Claimed) -> Recorded | None:
+        """What becomes of an email whose time ran out meanwhile; None: it may leave."""
+        if row.expires_at > self._clock.now():
+            return None
+        return Recorded(row.id, claim_id, self._provider.name, row.attempt, State.EXPIRED, uncharged=1)
+
+    async def _hand_over(self, claim_id: ClaimId) -> None:
+        while True:
+            try:
+                async with self._db.autocommit() as conn:
+                    return await store.hand_over(conn, claim_id, 1)
+            except Unavailable:
+                await asyncio.sleep(0.2)  # it may not leave before that is stored
+
+    async def _send(self, email: Email) -> SendResult:
+        try:
+            [result] = await self._provider.send([email])
+        except Exception as error:  # noqa: BLE001 - a bug of the adapter: the message may have left
+            log.error("provider raised", exc=error, provider=self._provider.name)
+            return Unknown("the adapter failed")
+        return result
+
+    async def _record(
+        self, claim_id: ClaimId, row: Claimed, result: SendResult, *, attachment_bytes: int | None = None
+    ) -> None:
+        stored = recorded(
+            row,
+            claim_id,
+            result,
+            channel=Channel.EMAIL,
+            provider=self._provider,
+            rules=self._rules,
+            now=self._clock.now(),
+        )
+        await store_result(self._db, self._clock, self._waker, stored, attachment_bytes=attachment_bytes)
+
+    async def _mind_provider(self, result: SendResult) -> None:
+        """Let the provider rest when it asked for it, or could not be reached."""
+        if not isinstance(result, Deferred) or result.blame is not Blame.PROVIDER:
+            return
+        try:
+            async with self._db.autocommit() as conn:
+                failures = await store.pause_provider(
+                    conn, self._provider.name, Channel.EMAIL, result.retry_after, result.detail
+                )
+        except Unavailable:
+            log.warning("provider state not stored", provider=self._provider.name)
+        else:
+            log.warning("provider paused", provider=self._provider.name, failures=failures, why=result.detail)
