@@ -47,6 +47,7 @@ class KrrSimulator(RegistrySimulator):
         self.history = history
         self.include_from = include_from
         self.log: list[Person] = []  # the first change has number 1
+        self.instead: list[Any] | None = None  # told in the place of each page's people
         self._claims = claims
         self._told: dict[str, Person] = {}
         self._notice()
@@ -109,7 +110,7 @@ class KrrSimulator(RegistrySimulator):
             people = [self._told[number] for number in dict.fromkeys(p.subject_key for p in people)]
         return Reply(
             {
-                "list": [_snapshot(person, scopes, self.now()) for person in people],
+                "list": self.instead or [_snapshot(person, scopes, self.now()) for person in people],
                 "fraEndringsId": since,
                 "tilEndringsId": until,
                 "sisteEndringsId": self.latest,
