@@ -52,7 +52,7 @@ SELECT t.id, t.order_id, t.creator_id, t.lane, t.attempts, t.daytime, t.expires_
 
 TEMPLATES = """
 SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body
-  FROM order_content WHERE order_id = ANY(%(orders)s)
+  FROM order_content WHERE order_id = ANY(%(orders)b)
 """
 
 ATTACHMENTS = """

@@ -17,15 +17,15 @@ from varsel.domain.ids import OrderId
 from varsel.domain.notification import NAMES, Channel, Reason, State
 from varsel.domain.order import ORDER_STATE_NAMES, OrderState
 
-LOCK = "SELECT 1 FROM orders WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE"
+LOCK = "SELECT 1 FROM orders WHERE id = ANY(%(ids)b) ORDER BY id FOR UPDATE"
 
 SUBTRACT = """
 UPDATE orders o
    SET pending = o.pending - t.fates,
        state = CASE WHEN o.pending = t.fates THEN 'Completed' ELSE o.state END,
        state_at = CASE WHEN o.pending = t.fates THEN %(now)s ELSE o.state_at END
-  FROM unnest(%(ids)s::uuid[], %(fates)s::int[]) AS t (id, fates)
- WHERE o.id = t.id AND o.id = ANY(%(ids)s)
+  FROM unnest(%(ids)b::uuid[], %(fates)b::int[]) AS t (id, fates)
+ WHERE o.id = t.id AND o.id = ANY(%(ids)b)
 RETURNING o.id, o.state
 """
 
@@ -48,7 +48,7 @@ SELECT o.creator_id, o.id, %(now)s, jsonb_strip_nulls(jsonb_build_object(
                 ORDER BY n.channel, n.id) AS recipients
          FROM notification n
         WHERE n.order_id = o.id) r ON true
- WHERE o.id = ANY(%(ids)s)
+ WHERE o.id = ANY(%(ids)b)
  ORDER BY o.id
 """
 
