@@ -29,6 +29,7 @@ from varsel.orders.register import ChainOutcome, Registered, Registration, Repea
 from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
 from varsel.recipients.ports import ContactDirectory
+from varsel.recipients.schemes import identifiers_of
 from varsel.resolution.plan import Rules
 from varsel.settings import Settings
 from varsel.status.feed import FeedReader
@@ -186,7 +187,12 @@ def make_parts(
         clock=clock,
         database=database,
         authenticator=Authenticator.from_settings(settings.auth, issuer),
-        intake=Intake(clock, max_body_bytes=server.max_body_bytes, max_waiting_bytes=server.max_waiting_body_bytes),
+        intake=Intake(
+            clock,
+            max_body_bytes=server.max_body_bytes,
+            max_waiting_bytes=server.max_waiting_body_bytes,
+            identifiers=identifiers_of(settings.registry),
+        ),
         register=register,
         register_chain=register_chain or Orders().register_chain,
         place_instant=place_instant or Orders().place_instant,

@@ -19,6 +19,10 @@ from joserfc.jwk import ECKey, KeySet
 CREATE_SCOPE: Final = "altinn:serviceowner/notifications.create"
 COMPOSED_SCOPE: Final = "altinn:serviceowner/notifications.composedemail.create"
 DASHBOARD_SCOPE: Final = "altinn:notifications.support.admin"
+ENDUSER_SCOPE: Final = "altinn:portal/enduser"
+ENDUSER_READ_SCOPE: Final = "altinn:profile/enduser:notificationsettings.read"
+SUPPORT_SCOPE: Final = "altinn:profile.support.admin"
+REGISTRY_SCOPE: Final = "varsel:registry.write"
 CREATOR_SCOPES: Final = (CREATE_SCOPE, COMPOSED_SCOPE)
 """All that a creator may need."""
 
@@ -53,6 +57,11 @@ class DevelopmentIssuer:
         if org is not None:
             claims["urn:altinn:org"] = org
         return _sign(claims, self._bearer)
+
+    def mint_user(self, user_id: int, expires: timedelta, *, scopes: Collection[str] = (ENDUSER_SCOPE,)) -> str:
+        """A bearer token of somebody who has logged in by an electronic identity."""
+        claims = {"iss": "varsel-development", "scope": " ".join(scopes), "urn:altinn:userid": user_id}
+        return _sign({**_lifetime(expires), **claims, "urn:altinn:authenticatemethod": "BankID"}, self._bearer)
 
     def mint_platform(self, org: str, expires: timedelta) -> str:
         """A platform access token: its issuer is the creator."""

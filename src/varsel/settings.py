@@ -5,6 +5,7 @@ all; a test compares the list with this file.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -111,9 +112,30 @@ class ProcessingSettings(_Section):
     max_recipients_per_turn: int = 10_000
 
 
+class SchemeSettings(_Section):
+    """Identifiers of persons or organisations beside Norway's own (registries 1.5)."""
+
+    name: str
+    kind: Literal["person", "organisation"]
+    pattern: str  # regular expression that fits the whole identifier; a group `checked` is what the check digit is of
+    check: Literal["none", "luhn", "mod11", "iso7064-mod11-10", "iso7064-mod11-2", "iso7064-mod97-10"] = "none"
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        try:
+            re.compile(self.pattern)
+        except re.error as e:
+            raise ValueError(f"the pattern of the scheme {self.name} is no regular expression: {e}") from None
+        return self
+
+
 class RegistrySettings(_Section):
     """Who can be reached where, and the registers whose changes the local copies follow (registries A)."""
 
+    schemes: tuple[SchemeSettings, ...] = ()
+    norwegian_identifiers: bool = True  # also take Norway's own: 11 digits for persons, 9 for organisations
+    validation_level: Literal["shape", "checksum", "strict"] = "shape"  # of Norwegian identifiers in orders
+    log_key: SecretStr | None = None  # of pseudonyms in the log of look-ups; none in production: no support look-ups
     stale_after_months: int = Field(default=18, ge=0)  # 0: never stale
     inherit_from_main_unit: bool = True
     person_name_order: Literal["display", "short"] = "display"
@@ -131,7 +153,7 @@ class RegistrySettings(_Section):
     business_overlap: timedelta = timedelta(seconds=60)  # is read again, for changes of the same instant
     business_sync_enabled: bool = False
     business_sync_interval: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(seconds=30))
-    require_enduser_scope: bool = True  # of users who change an organisation's addresses
+    require_enduser_scope: bool = True  # of users who change addresses: their organisation's, or their own
     maskinporten_issuer: str | None = None  # audience of our grants; its trailing slash matters
     maskinporten_token_url: SafeUrl | None = None
     maskinporten_client_id: str | None = None
@@ -154,6 +176,52 @@ class RegistrySettings(_Section):
         if missing := [name for name, used in needed.items() if used and getattr(self, name) is None]:
             raise ValueError(f"a register is switched on that needs these too: {', '.join(missing)}")
         return self
+
+
+_CODE: Final = "$code$"
+
+
+class CodeTexts(_Section):
+    """How a verification code is sent. `$code$` stands once in each text for the code."""
+
+    sms: str
+    subject: str
+    email: str  # HTML
+
+    @model_validator(mode="after")
+    def _hold_the_code(self) -> Self:
+        if self.sms.count(_CODE) != 1 or self.email.count(_CODE) != 1:
+            raise ValueError(f"{_CODE} must stand once in the text of the SMS, and once in that of the email")
+        return self
+
+
+class ProfileSettings(_Section):
+    """Addresses that users register for themselves (registries 4.1-4.3)."""
+
+    confirm_reminder: timedelta = timedelta(days=90)  # an address as old as this asks to be confirmed
+    confirm_postpone: timedelta = timedelta(days=365)  # for so long a user who asked for it is not reminded
+    code_cooldown: timedelta = timedelta(seconds=60)  # between two codes for the same address
+    code_lifetime: timedelta = timedelta(minutes=15)
+    code_max_attempts: int = Field(default=5, ge=1, le=100)
+    creator: str = "varsel"  # of the orders that send codes
+    nb: CodeTexts = CodeTexts(
+        sms="Koden din er $code$. Oppgi den bare der du ba om den.",
+        subject="Bekreft e-postadressen din",
+        email="<p>Koden din er <b>$code$</b>. Oppgi den bare der du ba om den.</p>"
+        "<p>Har du ikke bedt om en kode, kan du se bort fra denne e-posten.</p>",
+    )
+    nn: CodeTexts = CodeTexts(
+        sms="Koden din er $code$. Oppgi han berre der du bad om han.",
+        subject="Stadfest e-postadressa di",
+        email="<p>Koden din er <b>$code$</b>. Oppgi han berre der du bad om han.</p>"
+        "<p>Har du ikkje bede om ein kode, kan du sjå bort frå denne e-posten.</p>",
+    )
+    en: CodeTexts = CodeTexts(
+        sms="Your code is $code$. Give it only where you asked for it.",
+        subject="Confirm your email address",
+        email="<p>Your code is <b>$code$</b>. Give it only where you asked for it.</p>"
+        "<p>If you did not ask for a code, you can ignore this email.</p>",
+    )
 
 
 class FeedSettings(_Section):
@@ -266,6 +334,7 @@ class Settings(_Section):
     senders: SenderSettings = SenderSettings()
     processing: ProcessingSettings = ProcessingSettings()
     registry: RegistrySettings = RegistrySettings()
+    profile: ProfileSettings = ProfileSettings()
     feed: FeedSettings = FeedSettings()
     delivery: DeliverySettings = DeliverySettings()
     composed: ComposedSettings = ComposedSettings()

@@ -27,7 +27,7 @@ from varsel.domain.notification import FATES, NEXT, State
 from varsel.domain.order import OrderState
 from varsel.recipients.load.rows import COLUMNS
 from varsel.recipients.personas import ORGANISATIONS, PERSONS
-from varsel.settings import LinkProviderSettings, Settings, SmtpProviderSettings
+from varsel.settings import LinkProviderSettings, SchemeSettings, Settings, SmtpProviderSettings
 from varsel.simulators.link_script import SCRIPTS as LINK_SCRIPTS
 from varsel.simulators.smtp_script import SCRIPTS as SMTP_SCRIPTS
 from varsel.timeshift.advance import ClockControl
@@ -117,13 +117,14 @@ def test_no_page_speaks_of_makers_machines_or_indexes() -> None:
 # Settings
 
 
-def settings_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+def settings_of(model: type[BaseModel], prefix: str, defaults: BaseModel | None = None) -> Iterator[tuple[str, str]]:
     """Each setting with its default, as the tables show them."""
     for name, field in model.model_fields.items():
-        if isinstance(field.default, BaseModel):
-            yield from settings_of(type(field.default), f"{prefix}{name}.")
+        default = getattr(defaults, name) if defaults else field.default
+        if isinstance(default, BaseModel):
+            yield from settings_of(type(default), f"{prefix}{name}.", default)
         elif name != "type":
-            yield prefix + name, shown(field.default)
+            yield prefix + name, shown(default)
 
 
 def shown(default: object) -> str:
@@ -149,6 +150,7 @@ def test_the_list_of_settings_is_the_settings() -> None:
         *settings_of(Settings, ""),
         *settings_of(SmtpProviderSettings, "smtp."),
         *settings_of(LinkProviderSettings, "link."),
+        *settings_of(SchemeSettings, "scheme."),
     ]
     assert [(name, default.strip()) for name, default in listed] == expected
 

@@ -6,6 +6,7 @@ A creator is only ever taken from a token that has been verified (oddity O-1).
 import base64
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,16 @@ from joserfc.jws import JWSRegistry
 from starlette.requests import Request
 
 from varsel.api.keys import KeySource, LocalKeys, RemoteKeys
-from varsel.api.problems import Refusal
+from varsel.api.problems import Refusal, generic
 from varsel.domain.errors import Unavailable
-from varsel.issuer import COMPOSED_SCOPE, CREATE_SCOPE, DASHBOARD_SCOPE, DevelopmentIssuer
+from varsel.issuer import (
+    COMPOSED_SCOPE,
+    CREATE_SCOPE,
+    DASHBOARD_SCOPE,
+    REGISTRY_SCOPE,
+    SUPPORT_SCOPE,
+    DevelopmentIssuer,
+)
 from varsel.settings import AuthSettings
 
 _ALGORITHMS: Final = (
@@ -29,6 +37,8 @@ _ALGORITHMS: Final = (
 )  # never none, and nothing symmetric
 _MAX_CACHED: Final = 10_000
 _COOKIE: Final = "AltinnStudioRuntime"
+_USER_ID: Final = re.compile(r"[1-9][0-9]{0,9}")
+_MAX_USER_ID: Final = 2**31 - 1
 _SCOPE_CLAIMS: Final = ("scope", "urn:altinn:scope")
 
 Claims = Mapping[str, Any]
@@ -44,18 +54,37 @@ _REGISTRY: Final = _Registry(algorithms=_ALGORITHMS, strict_check_header=False)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What verified tokens say. `bearer`, `platform`: which kinds were presented."""
+    """What verified tokens say. `bearer`, `platform`: which kinds were presented.
+
+    `user_id`: of a person who has logged in, and `login` how; `subject`: what else the issuer calls the caller.
+    """
 
     creator: str | None
     scopes: frozenset[str]
     bearer: bool
     platform: bool
+    user_id: int | None = None
+    login: str | None = None
+    subject: str | None = None
 
     def required_creator(self) -> str:
         """The creator. Answers 403 when the tokens name none (http-api 3.3)."""
         if self.creator is None:
             raise Refusal(403)
         return self.creator
+
+    def required_user(self) -> int:
+        """The user. Answers 400 when the token names none (registries 4.2)."""
+        if self.user_id is None:
+            raise generic(400, detail="The token names no user.")
+        return self.user_id
+
+    @property
+    def actor(self) -> str:
+        """Who this is in the log of look-ups."""
+        if self.user_id is not None:
+            return f"user {self.user_id}"
+        return self.creator or self.subject or "unknown"
 
 
 class Authenticator:
@@ -97,10 +126,28 @@ class Authenticator:
         return caller
 
     async def require_composed(self, request: Request) -> Caller:
-        return await self._require_bearer(request, COMPOSED_SCOPE)
+        return await self.require_scope(request, COMPOSED_SCOPE)
 
     async def require_dashboard(self, request: Request) -> Caller:
-        return await self._require_bearer(request, DASHBOARD_SCOPE)
+        return await self.require_scope(request, DASHBOARD_SCOPE)
+
+    async def require_support(self, request: Request) -> Caller:
+        return await self.require_scope(request, SUPPORT_SCOPE)
+
+    async def require_registry(self, request: Request) -> Caller:
+        return await self.require_scope(request, REGISTRY_SCOPE)
+
+    async def require_scope(self, request: Request, *scopes: str) -> Caller:
+        """A bearer token with any of the scopes, or, if there are none, any bearer token; else answers 401 or 403.
+
+        A platform access token does not help here (http-api 3.2).
+        """
+        caller = await self.caller(request)
+        if not caller.bearer:
+            raise _unauthorized()
+        if scopes and caller.scopes.isdisjoint(scopes):
+            raise Refusal(403)
+        return caller
 
     async def caller(self, request: Request) -> Caller:
         """Who calls. Answers 401 without a usable credential, `Unavailable` when it cannot be judged now."""
@@ -115,15 +162,6 @@ class Authenticator:
         self._verified[digest] = (caller, expires)
         return caller
 
-    async def _require_bearer(self, request: Request, scope: str) -> Caller:
-        """A platform access token does not help here (http-api 3.2)."""
-        caller = await self.caller(request)
-        if not caller.bearer:
-            raise _unauthorized()
-        if scope not in caller.scopes:
-            raise Refusal(403)
-        return caller
-
     async def _verify(self, bearer: bytes, platform: bytes) -> tuple[Caller, float]:
         """The caller, and until when it holds. A platform access token that is present must be good (O-1)."""
         person = await self._claims(bearer, self._bearer_keys) if bearer else None
@@ -131,7 +169,16 @@ class Authenticator:
         if (platform and app is None) or (person is None and app is None):
             raise _unauthorized()
         creator = app.get("iss") if app is not None else (person or {}).get("urn:altinn:org")
-        caller = Caller(_creator(creator), _scopes(person or {}), bearer=person is not None, platform=app is not None)
+        claims = person or {}
+        caller = Caller(
+            _creator(creator),
+            _scopes(claims),
+            bearer=person is not None,
+            platform=app is not None,
+            user_id=_user_id(claims.get("urn:altinn:userid")),
+            login=_creator(claims.get("urn:altinn:authenticatemethod")),
+            subject=_creator(claims.get("sub")) or _creator(claims.get("client_id")),
+        )
         return caller, min(claims["exp"] for claims in (person, app) if claims is not None)
 
     def _keys_of(self, issuer: str) -> Sequence[KeySource]:
@@ -220,6 +267,12 @@ def _scopes(claims: Claims) -> frozenset[str]:
     value = next((claims[name] for name in _SCOPE_CLAIMS if name in claims), "")
     words = value if isinstance(value, list) else [value]
     return frozenset(scope for word in words if isinstance(word, str) for scope in word.split(" ") if scope)
+
+
+def _user_id(value: object) -> int | None:
+    """A number, or a text that holds one (registries 1.7, 4.2)."""
+    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    return int(text) if _USER_ID.fullmatch(text) and int(text) <= _MAX_USER_ID else None
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, from_json
 
 from varsel.api.problems import MAX_ERRORS, Invalid
+from varsel.domain.schemes import NORWEGIAN, Identifiers
 
 CHUNK: Final = 1_000
 """Elements of a long list that are handled before other requests get their turn."""
@@ -24,9 +25,10 @@ _names: Final[dict[str, str]] = {}  # property name, as written and in lower cas
 
 
 class Findings:
-    """Broken rules, by the path of the property."""
+    """Broken rules, by the path of the property. `identifiers`: those that are taken here."""
 
-    def __init__(self) -> None:
+    def __init__(self, identifiers: Identifiers = NORWEGIAN) -> None:
+        self.identifiers = identifiers
         self.errors: dict[str, list[str]] = {}
 
     def add(self, path: str, message: str) -> None:
@@ -41,6 +43,8 @@ class Body(BaseModel):
 
     long_lists: ClassVar[Mapping[str, "TypeAdapter[list[Any]]"]] = {}
     """Properties of the top level that may hold very many elements."""
+    as_sent: ClassVar[frozenset[str]] = frozenset()
+    """Properties of the top level in which names are no words of the contract, and stay as they are."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -65,10 +69,10 @@ class Body(BaseModel):
 B = TypeVar("B", bound=Body)
 
 
-async def parse(model: type[B], data: bytes | bytearray, now: datetime) -> B:
+async def parse(model: type[B], data: bytes | bytearray, now: datetime, identifiers: Identifiers = NORWEGIAN) -> B:
     """A checked body, or `Invalid` with all errors of the first stage that has any."""
     body = await _validated(model, data)
-    findings = Findings()
+    findings = Findings(identifiers)
     await body.check(now, findings)
     if findings.errors:
         raise Invalid(findings.errors)
@@ -102,7 +106,7 @@ async def _validate(model: type[B], value: dict[str, Any]) -> B:
     for name, item in value.items():
         if name in model.long_lists and isinstance(item, list) and len(item) > CHUNK:
             value[name] = await _validate_list(name, item, model.long_lists[name], errors)
-        elif isinstance(item, (dict, list)):
+        elif isinstance(item, (dict, list)) and name not in model.as_sent:
             value[name] = _fold(item)
     try:
         body = model.model_validate(value)

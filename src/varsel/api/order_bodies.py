@@ -11,22 +11,21 @@ from varsel.api.fields import OneOf, OptionalInstant, RequiredText, Text, check_
 from varsel.api.rules import (
     EMAIL_CHANNELS,
     NOT_A_MOBILE,
-    NOT_A_PERSON,
     NOT_AN_EMAIL,
-    NOT_AN_ORGANISATION,
     SMS_CHANNELS,
     check_action,
     check_not_blank,
     check_sms_length,
-    is_organisation,
-    is_person,
     is_public_url,
     one_line,
     unless_blank,
+    wrong_organisation,
+    wrong_person,
 )
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.ids import OrderId, uuid7
 from varsel.domain.order import ContentType, EmailTemplate, Order, OrderChannel, OrderKind, Recipient, SmsTemplate
+from varsel.domain.schemes import Identifiers
 from varsel.settings import SenderSettings
 
 _GRACE: Final = timedelta(minutes=5)  # http-api 7.5; v2 has none
@@ -42,7 +41,7 @@ class RecipientBody(Body):
     organization_number: Text | None = None
     national_identity_number: Text | None = None
 
-    def broken(self, channel: OrderChannel) -> Sequence[tuple[str, str]]:
+    def broken(self, channel: OrderChannel, identifiers: Identifiers) -> Sequence[tuple[str, str]]:
         """What is wrong when the order goes by `channel`: property, or nothing for the whole recipient, and message."""
         email, mobile = self.email_address, self.mobile_number
         organisation, person = self.organization_number, self.national_identity_number
@@ -54,10 +53,10 @@ class RecipientBody(Body):
             wrong.append(("EmailAddress", NOT_AN_EMAIL))
         if by_sms and mobile and not valid_mobile(mobile):
             wrong.append(("MobileNumber", NOT_A_MOBILE))
-        if organisation and not is_organisation(organisation):
-            wrong.append(("OrganizationNumber", NOT_AN_ORGANISATION))
-        if person and not is_person(person):
-            wrong.append(("NationalIdentityNumber", NOT_A_PERSON))
+        if organisation and (message := wrong_organisation(organisation, identifiers)):
+            wrong.append(("OrganizationNumber", message))
+        if person and (message := wrong_person(person, identifiers)):
+            wrong.append(("NationalIdentityNumber", message))
         if person and (email or mobile or organisation):
             wrong.append(("", "A national identity number cannot be combined with other identifiers or addresses."))
         elif organisation and (email or mobile):
@@ -131,7 +130,7 @@ class AnyOrderBody(Body):
 
             def check(start: int, recipients: Sequence[RecipientBody]) -> None:
                 for index, recipient in enumerate(recipients, start):
-                    for name, message in recipient.broken(channel):
+                    for name, message in recipient.broken(channel, findings.identifiers):
                         findings.add(f"Recipients[{index}].{name}".removesuffix("."), message)
 
             await in_chunks(self.recipients, check)

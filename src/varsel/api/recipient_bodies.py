@@ -8,16 +8,14 @@ from varsel.api.fields import OneOf, RequiredText, Text
 from varsel.api.rules import (
     EMAIL_CHANNELS,
     NOT_A_MOBILE,
-    NOT_A_PERSON,
     NOT_AN_EMAIL,
-    NOT_AN_ORGANISATION,
     SMS_CHANNELS,
     check_action,
     check_sms_length,
-    is_organisation,
-    is_person,
     one_line,
     unless_blank,
+    wrong_organisation,
+    wrong_person,
 )
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.external_identity import parse_external_identity
@@ -164,8 +162,8 @@ class RecipientPersonBody(_LookedUpBody):
         )
 
     def check_rules(self, path: str, findings: Findings) -> None:
-        if not is_person(self.national_identity_number):
-            findings.add(f"{path}.NationalIdentityNumber", NOT_A_PERSON)
+        if wrong := wrong_person(self.national_identity_number, findings.identifiers):
+            findings.add(f"{path}.NationalIdentityNumber", wrong)
         super().check_rules(path, findings)
 
 
@@ -176,8 +174,8 @@ class RecipientOrganizationBody(_LookedUpBody):
         return Recipient(organisation_number=self.org_number)
 
     def check_rules(self, path: str, findings: Findings) -> None:
-        if not is_organisation(self.org_number):
-            findings.add(f"{path}.OrgNumber", NOT_AN_ORGANISATION)
+        if wrong := wrong_organisation(self.org_number, findings.identifiers):
+            findings.add(f"{path}.OrgNumber", wrong)
         super().check_rules(path, findings)
 
 

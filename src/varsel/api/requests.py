@@ -16,6 +16,7 @@ from varsel.api.bodies import B, parse
 from varsel.api.problems import Invalid, altinn, generic
 from varsel.clock import Clock
 from varsel.domain.ids import OrderId
+from varsel.domain.schemes import NORWEGIAN, Identifiers
 
 _UTF_8: Final = (b"utf-8", b"utf8", b"us-ascii")
 _UUID: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -29,8 +30,13 @@ class Taken(Generic[B]):
     """A checked request. `now` is when it arrived, in business time."""
 
     body: B
-    creator: str
+    caller: Caller
     now: datetime
+
+    @property
+    def creator(self) -> str:
+        """Answers 403 when the tokens name none."""
+        return self.caller.required_creator()
 
 
 class Intake:
@@ -39,10 +45,13 @@ class Intake:
     All bodies that are being worked on count against one limit, in bytes; over it a request is answered 503.
     """
 
-    def __init__(self, clock: Clock, *, max_body_bytes: int, max_waiting_bytes: int) -> None:
+    def __init__(
+        self, clock: Clock, *, max_body_bytes: int, max_waiting_bytes: int, identifiers: Identifiers = NORWEGIAN
+    ) -> None:
         self.clock = clock
         self.max_body = max_body_bytes
         self.free = max_waiting_bytes
+        self.identifiers = identifiers
 
     def take(self, request: Request, policy: Policy, model: type[B]) -> "_Taking[B]":
         """`async with intake.take(…) as taken`: the body counts until the block ends."""
@@ -62,8 +71,8 @@ class _Taking(Generic[B]):
         caller = await self._policy(self._request)
         now = self._intake.clock.now()
         try:
-            body = await parse(self._model, await self._read(), now)
-            return Taken(body, caller.required_creator(), now)
+            body = await parse(self._model, await self._read(), now, self._intake.identifiers)
+            return Taken(body, caller, now)
         except BaseException:
             self._release()
             raise

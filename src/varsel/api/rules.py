@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from varsel.api.bodies import Findings
 from varsel.domain.order import OrderChannel
+from varsel.domain.schemes import NORWEGIAN, Identifiers
 from varsel.domain.sms_text import MAX_LINK_PARTS, MAX_LINK_UNITS, clean, fits_link
 
 EMAIL_CHANNELS: Final = frozenset(OrderChannel) - {OrderChannel.SMS}
@@ -16,8 +17,6 @@ NOT_A_MOBILE: Final = "The value is not a valid mobile number with country code.
 NOT_AN_ORGANISATION: Final = "An organisation number has 9 digits."
 NOT_A_PERSON: Final = "A national identity number has 11 digits."
 
-_PERSON: Final = re.compile(r"[0-9]{11}")
-_ORGANISATION: Final = re.compile(r"[0-9]{9}")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
 _NOT_IN_URL: Final = re.compile(r"[\s\x00-\x20\x7f]")
 _NOT_WELL_FORMED: Final = re.compile(r"[\"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})")
@@ -25,12 +24,28 @@ _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
 def is_person(value: str) -> bool:
-    """The form of a national identity number. Whether anybody has it, the lookup tells (http-api 7.3)."""
-    return _PERSON.fullmatch(value) is not None
+    return NORWEGIAN.is_person(value)
 
 
 def is_organisation(value: str) -> bool:
-    return _ORGANISATION.fullmatch(value) is not None
+    return NORWEGIAN.is_organisation(value)
+
+
+def wrong_person(value: str, identifiers: Identifiers) -> str | None:
+    """What is wrong with a person's identifier. Whether anybody has it, the lookup tells (http-api 7.3)."""
+    if identifiers.is_person(value):
+        return None
+    if identifiers == NORWEGIAN:
+        return NOT_A_PERSON
+    return "The value is no identifier of a person that is taken here."
+
+
+def wrong_organisation(value: str, identifiers: Identifiers) -> str | None:
+    if identifiers.is_organisation(value):
+        return None
+    if identifiers == NORWEGIAN:
+        return NOT_AN_ORGANISATION
+    return "The value is no identifier of an organisation that is taken here."
 
 
 def one_line(subject: str) -> str:

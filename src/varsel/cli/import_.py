@@ -25,6 +25,7 @@ from varsel.recipients.load.folder import files_of, load_folder, load_personas
 from varsel.recipients.load.formats import Form
 from varsel.recipients.load.job import Loaded, Mode, Options, Outcome, load
 from varsel.recipients.load.rows import Kind
+from varsel.recipients.schemes import identifiers_of
 from varsel.settings import Settings
 
 _ALL: Final = "all"
@@ -117,7 +118,7 @@ def _check_files(kind: str, files: Sequence[Path]) -> None:
 
 
 async def _load(kind: str, files: Sequence[Path], options: Options, settings: Settings) -> list[Loaded]:
-    production = settings.environment == "production"
+    production, identifiers = settings.environment == "production", identifiers_of(settings.registry)
     clock = SystemClock()
     async with _database(settings) as database:
         if kind == _PERSONAS:
@@ -127,9 +128,24 @@ async def _load(kind: str, files: Sequence[Path], options: Options, settings: Se
         with _progress("Reading", sum(path.stat().st_size for path in paths), DownloadColumn()) as advance:
             if kind == _ALL:
                 return await load_folder(
-                    database, files[0], options, clock=clock, production=production, progress=advance
+                    database,
+                    files[0],
+                    options,
+                    clock=clock,
+                    production=production,
+                    identifiers=identifiers,
+                    progress=advance,
                 )
-            one = await load(database, Kind(kind), files, options, clock=clock, production=production, progress=advance)
+            one = await load(
+                database,
+                Kind(kind),
+                files,
+                options,
+                clock=clock,
+                production=production,
+                identifiers=identifiers,
+                progress=advance,
+            )
             return [one]
 
 

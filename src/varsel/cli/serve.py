@@ -23,6 +23,7 @@ from varsel.domain.ids import WorkerId
 from varsel.heartbeat import beat as heartbeat
 from varsel.issuer import DevelopmentIssuer
 from varsel.log import Log
+from varsel.recipients.schemes import identifiers_of
 from varsel.settings import LinkProviderSettings, Settings
 from varsel.status.feed import FeedReader
 from varsel.timeshift.advance import ClockControl
@@ -69,6 +70,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
                 parts.clock,
                 max_body_bytes=settings.server.max_body_bytes,
                 max_waiting_bytes=settings.server.max_waiting_body_bytes,
+                identifiers=identifiers_of(settings.registry),
             ),
             register=register.register_order,
             register_chain=register.register_chain,

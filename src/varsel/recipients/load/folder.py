@@ -7,10 +7,12 @@ from typing import Final
 from varsel.clock import Clock
 from varsel.db import Database
 from varsel.domain.errors import Rejected
+from varsel.domain.schemes import Identifiers
 from varsel.recipients import personas
 from varsel.recipients.load.formats import Progress
 from varsel.recipients.load.job import Loaded, Options, Outcome, load, no_progress
 from varsel.recipients.load.rows import Kind
+from varsel.recipients.load.values import STRICT
 
 _ENDINGS: Final = ("csv", "csv.gz", "jsonl", "jsonl.gz")
 
@@ -36,13 +38,23 @@ async def load_folder(
     *,
     clock: Clock,
     production: bool,
+    identifiers: Identifiers = STRICT,
     progress: Progress = no_progress,
 ) -> list[Loaded]:
     """Load each file, all or nothing for itself, until one is refused. Raises as `load` does."""
     results: list[Loaded] = []
     for kind, file in files_of(folder).items():
         results.append(
-            await load(database, kind, [file], options, clock=clock, production=production, progress=progress)
+            await load(
+                database,
+                kind,
+                [file],
+                options,
+                clock=clock,
+                production=production,
+                identifiers=identifiers,
+                progress=progress,
+            )
         )
         if results[-1].outcome is Outcome.REFUSED:
             break

@@ -9,12 +9,14 @@ from typing import Final
 
 from varsel.clock import Clock
 from varsel.db import Conn, Database
+from varsel.domain.identifiers import Level
 from varsel.domain.ids import uuid7
+from varsel.domain.schemes import Identifiers
 from varsel.recipients.load import store
 from varsel.recipients.load.formats import Form, Progress, checksum, read_lines
 from varsel.recipients.load.report import Problem, Problems
 from varsel.recipients.load.rows import COLUMNS, BadLine, Kind
-from varsel.recipients.load.values import Rules
+from varsel.recipients.load.values import STRICT, Rules
 
 _LINES_PER_COPY: Final = 500_000  # no transaction stays open for the whole file
 
@@ -77,6 +79,7 @@ async def load(
     *,
     clock: Clock,
     production: bool,
+    identifiers: Identifiers = STRICT,
     progress: Progress = no_progress,
 ) -> Loaded:
     """Load the files as one. A crash or a refusal leaves the old data; `validate` needs no database.
@@ -84,7 +87,8 @@ async def load(
     Raises `Rejected` when a file cannot be read, when it holds real people outside production, or when two of its rows
     share a value that must be unique; `Unavailable` without the database.
     """
-    rules = Rules(clock.now(), production, options.assume_fresh, options.as_registered)
+    strict = identifiers.at(Level.STRICT)
+    rules = Rules(clock.now(), production, options.assume_fresh, options.as_registered, strict)
     with Problems(options.errors or files[0].with_name(f"{files[0].name}.errors.csv")) as problems:
         reading = _Reading(kind, files, options.form, rules, problems, progress)
         if options.mode is Mode.VALIDATE:

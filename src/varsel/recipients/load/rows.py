@@ -195,9 +195,9 @@ def _dated(
     return address, updated, verified
 
 
-def _organisation(f: Fields, _rules: Rules) -> Organisation:
-    number = f.need("org_no", values.organisation)
-    parent = f.get("parent_org_no", values.organisation)
+def _organisation(f: Fields, rules: Rules) -> Organisation:
+    number = f.need("org_no", rules.organisation)
+    parent = f.get("parent_org_no", rules.organisation)
     if parent == number:
         raise BadLine("parent_org_no", "own-parent", number)
     return Organisation(
@@ -212,7 +212,7 @@ def _organisation(f: Fields, _rules: Rules) -> Organisation:
 
 
 def _org_address(f: Fields, rules: Rules) -> OrgAddress:
-    number = f.need("org_no", values.organisation)
+    number = f.need("org_no", rules.organisation)
     kind = f.need("kind", values.address_kind)
     address = f.need("address", rules.email if kind == "email" else rules.mobile)
     accepted = f.get("accepted", values.boolean)
@@ -244,7 +244,7 @@ def _user_address(f: Fields, rules: Rules) -> UserAddress:
     if not email and not phone:
         raise BadLine("email", "no-address")
     return UserAddress(
-        org_no=f.need("org_no", values.organisation),
+        org_no=f.need("org_no", rules.organisation),
         user_id=f.need("user_id", values.positive),
         email=email,
         phone=phone,
@@ -253,9 +253,9 @@ def _user_address(f: Fields, rules: Rules) -> UserAddress:
     )
 
 
-def _role(f: Fields, _rules: Rules) -> Role:
+def _role(f: Fields, rules: Rules) -> Role:
     return Role(
-        f.need("org_no", values.organisation),
+        f.need("org_no", rules.organisation),
         f.need("user_id", values.positive),
         f.need("role", values.word),
         *_validity(f),
@@ -270,9 +270,9 @@ def _rule(f: Fields, _rules: Rules) -> Rule:
     )
 
 
-def _delegation(f: Fields, _rules: Rules) -> Delegation:
+def _delegation(f: Fields, rules: Rules) -> Delegation:
     return Delegation(
-        f.need("org_no", values.organisation),
+        f.need("org_no", rules.organisation),
         f.need("user_id", values.positive),
         f.need("resource_id", values.resource),
         f.need("action", values.word),

@@ -9,7 +9,10 @@ from uuid import UUID
 
 from varsel.domain.address import e164, valid_email
 from varsel.domain.errors import Rejected
-from varsel.domain.identifiers import Level, is_synthetic, subject_key, valid_organisation_number, valid_person_id
+from varsel.domain.identifiers import Level, subject_key
+from varsel.domain.schemes import NORWEGIAN, Identifiers
+
+STRICT: Final = NORWEGIAN.at(Level.STRICT)
 
 _MAX_TEXT: Final = 400
 _MAX_INT: Final = 2**31 - 1
@@ -33,21 +36,28 @@ class Rules:
 
     `production`: real identity numbers may be loaded. `assume_fresh`: addresses of persons without dates count as
     updated at `now`. `as_registered`: a register knows best; addresses are kept as they are, and the dates in identity
-    numbers are not judged.
+    numbers are not judged. `identifiers`: what is taken, of Norwegian ones those that are right to their date.
     """
 
     now: datetime
     production: bool = False
     assume_fresh: bool = False
     as_registered: bool = False
+    identifiers: Identifiers = STRICT
 
     def person(self, field: str) -> str:
-        """The subject key of an identity number. Raises `Rejected` for a real one outside production."""
-        if not valid_person_id(field, Level.CHECKSUM if self.as_registered else Level.STRICT):
+        """The subject key of an identifier. Raises `Rejected` for a real identity number outside production."""
+        identifiers = self.identifiers.at(Level.CHECKSUM) if self.as_registered else self.identifiers
+        if not identifiers.is_person(field):
             raise BadValue("identity-number")
-        if not self.production and not is_synthetic(field):
+        if not self.production and identifiers.may_be_real(field):
             raise Rejected("real-identity", "real identity numbers are loaded in production only")
         return subject_key(field)
+
+    def organisation(self, field: str) -> str:
+        if not self.identifiers.is_organisation(field):
+            raise BadValue("organisation-number")
+        return field
 
     def email(self, field: str) -> str:
         if not self.as_registered and not valid_email(field):
@@ -83,12 +93,6 @@ def word(field: str) -> str:
     """A role or an action: no blanks."""
     if not _WORD.fullmatch(field):
         raise BadValue("word")
-    return field
-
-
-def organisation(field: str) -> str:
-    if not valid_organisation_number(field):
-        raise BadValue("organisation-number")
     return field
 
 
