@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from varsel.delivery.ports import Email
+from varsel.delivery.ports import Email, File
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.order import ContentType
 from varsel.providers.html_text import text_of
@@ -232,3 +232,61 @@ def test_no_address_is_left_in_a_redacted_text(before: str, address: str, after:
     assert address not in masked
     assert len(masked) <= 500
     assert masked.isprintable() or masked.encode()
+
+
+contents = st.binary(max_size=300) | st.sampled_from([b"", b"\r\n.\r\n", bytes(range(256)) * 150, b"\n" * 57])
+files = st.lists(
+    st.builds(
+        File, st.text(max_size=300), st.sampled_from(["application/pdf", "text/plain", "image/svg+xml"]), contents
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(bodies, st.sampled_from(ContentType), files)
+def test_files_arrive_as_they_were_whatever_they_hold(
+    body: str, content_type: ContentType, attached: list[File]
+) -> None:
+    letter = build(SENDER, "Vedtak", body.replace("\0", ""), content_type)
+    raw = letter.fill(ID, TO, NOW, attached)
+    assert max(len(line) for line in raw.split(b"\r\n")) < 998
+    message = parsed(raw)
+    assert message.get_content_type() == "multipart/mixed"
+    first, *parts = message.iter_parts()
+    assert isinstance(first, EmailMessage)
+    alone = parsed(letter.fill(ID, TO, NOW))
+    assert first.get_content_type() == alone.get_content_type()
+    assert [content(p) for p in first.walk() if not p.is_multipart()] == [
+        content(p) for p in alone.walk() if not p.is_multipart()
+    ]
+    assert [part.get_payload(decode=True) for part in parts] == [file.content for file in attached]
+    assert [part.get_content_type() for part in parts] == [file.mime_type for file in attached]
+    assert {part.get_content_disposition() for part in parts} == {"attachment"}
+    for part in parts:
+        name = part.get_filename()
+        assert name
+        assert len(name.encode()) <= 255
+        assert not set(name) & set("/\\\r\n\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("decision-558.pdf", "decision-558.pdf"),
+        ("Vedtak år 2026 (utkast).pdf", "Vedtak år 2026 (utkast).pdf"),
+        ('a "quoted" name;x=y.pdf', 'a "quoted" name;x=y.pdf'),
+        ("a\r\nBcc: x@example.com.pdf", "a  Bcc: x@example.com.pdf"),
+        ("æ" * 300 + ".pdf", "æ" * 125 + ".pdf"),
+        ("x" * 300 + ".pdf", "x" * 251 + ".pdf"),
+        (".pdf", "file.pdf"),
+    ],
+)
+def test_a_file_keeps_its_name_and_its_name_changes_nothing_else(name: str, shown: str) -> None:
+    raw = build(SENDER, "Hei", "Hei", ContentType.PLAIN).fill(ID, TO, NOW, [File(name, "application/pdf", b"x")])
+    message = parsed(raw)
+    assert message["Bcc"] is None
+    _, part = message.iter_parts()
+    assert isinstance(part, EmailMessage)
+    assert part.get_filename() == shown
+    assert part.keys() == ["Content-Type", "Content-Disposition", "Content-Transfer-Encoding"]

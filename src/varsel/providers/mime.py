@@ -7,19 +7,26 @@ octets. Nothing here is 8-bit but an address that needs SMTPUTF8.
 import binascii
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
-from varsel.delivery.ports import Email
+from varsel.delivery.ports import Email, File
 from varsel.domain.ids import NotificationId
 from varsel.domain.order import ContentType
 from varsel.providers.html_text import text_of
 from varsel.providers.mailbox import Mailbox, clean, parse_mailbox
 
 _BOUNDARY: Final = b"=_varsel"  # neither quoted-printable nor base64 can produce "=_"
+_FILES: Final = b"=_files"
+_PATH: Final = re.compile(r"[/\\]")
+_MAX_NAME: Final = 255
+_ATTRIBUTE: Final = "!#$&+-.^_`{}~"  # attribute-char of RFC 2231, beside letters and digits
+_BLOCK: Final = 57 * 512  # octets: 57 become a line
 _MAX_ENTRIES: Final = 128
 _MAX_BYTES: Final = 32_000_000
 _PLAIN_TEXT: Final = re.compile(r"[!-~](?:[ -~]{0,66}[!-~])?")
@@ -37,16 +44,21 @@ class Letter:
     """All that the recipients of one template share."""
 
     sender: Mailbox
-    content: bytes  # the headers that are the same for all, a blank line, the body
+    headers: bytes  # those that are the same for all
+    body: bytes  # with the headers that say of which kind it is
 
-    def fill(self, notification: NotificationId, to: Mailbox, date: datetime) -> bytes:
+    def fill(self, notification: NotificationId, to: Mailbox, date: datetime, files: Sequence[File] = ()) -> bytes:
         """The complete mail. The Message-ID depends on nothing but the notification: the same on every try."""
         name = str(notification)
         head = (
             f"To: {to}\r\nDate: {_date_header(date.replace(microsecond=0))}\r\n"
             f"Message-ID: <{name}@{self.sender.domain}>\r\nX-Notification-Id: {name}\r\n"
         )
-        return head.encode() + self.content
+        return head.encode() + self.headers + (with_files(self.body, files) if files else self.body)
+
+    @property
+    def size(self) -> int:
+        return len(self.headers) + len(self.body)
 
 
 @lru_cache(maxsize=4)
@@ -70,7 +82,7 @@ class Letters:
         letter = self._letters.get(key)
         if letter is None:
             letter = self._letters[key] = build(email.sender, email.subject, email.body, email.content_type)
-            self.bytes_kept += len(letter.content)
+            self.bytes_kept += letter.size
             self._forget()
         else:
             self._letters.move_to_end(key)
@@ -79,7 +91,7 @@ class Letters:
     def _forget(self) -> None:
         while len(self._letters) > 1 and (len(self._letters) > _MAX_ENTRIES or self.bytes_kept > _MAX_BYTES):
             _, oldest = self._letters.popitem(last=False)
-            self.bytes_kept -= len(oldest.content)
+            self.bytes_kept -= oldest.size
 
 
 def build(sender: str, subject: str, body: str, content_type: ContentType) -> Letter:
@@ -96,7 +108,7 @@ def build(sender: str, subject: str, body: str, content_type: ContentType) -> Le
         b"MIME-Version: 1.0",
     )
     content = _alternative(body) if content_type is ContentType.HTML else _part("plain", body)
-    return Letter(mailbox, b"\r\n".join(headers) + b"\r\n" + content)
+    return Letter(mailbox, b"\r\n".join(headers) + b"\r\n", content)
 
 
 def _named(name: str, mailbox: Mailbox) -> bytes:
@@ -144,6 +156,37 @@ def _alternative(html: str) -> bytes:
     )  # fmt: skip
 
 
+def with_files(body: bytes, files: Sequence[File]) -> bytes:
+    """A body and its files (channels 2.2). Takes a fifth of a second for 20 MB."""
+    line = b"\r\n--" + _FILES
+    head = b'Content-Type: multipart/mixed; boundary="' + _FILES + b'"\r\n'
+    parts = [body, *(_file(file) for file in files)]
+    return head + b"".join(line + b"\r\n" + part for part in parts) + line + b"--\r\n"
+
+
+def _file(file: File) -> bytes:
+    head = (
+        f"Content-Type: {file.mime_type}\r\nContent-Disposition: attachment;\r\n {_filename(file.name)}\r\n"
+        "Content-Transfer-Encoding: base64\r\n\r\n"
+    )
+    return head.encode() + _base64(file.content)
+
+
+def _filename(name: str) -> str:
+    """As a parameter (RFC 2231): without a path or control characters, at most 255 octets, with its extension."""
+    stem, dot, extension = _PATH.sub("", clean(name)).strip().rpartition(".")
+    ending = _shortened(dot + extension, 32)
+    name = (_shortened(stem, _MAX_NAME - len(ending.encode())) or "file") + ending
+    if name.isascii():
+        return 'filename="' + name.replace('"', '\\"') + '"'
+    return f"filename*=utf-8''{quote(name, safe=_ATTRIBUTE)}"
+
+
+def _shortened(text: str, octets: int) -> str:
+    """Never within a letter."""
+    return text.encode()[:octets].decode(errors="ignore")
+
+
 def _part(subtype: str, text: str) -> bytes:
     octets = _lines(text)
     if 2 * len(octets.decode("ascii", "ignore")) < len(octets):  # hardly any ASCII
@@ -162,6 +205,9 @@ def _lines(text: str) -> bytes:
 
 
 def _base64(octets: bytes) -> bytes:
-    return b"".join(
-        binascii.b2a_base64(octets[at : at + 57], newline=False) + b"\r\n" for at in range(0, len(octets), 57)
-    )
+    """In lines of 76. Encoded many lines at a time, which is three times as quick as line by line."""
+    blocks = []
+    for start in range(0, len(octets), _BLOCK):
+        encoded = binascii.b2a_base64(octets[start : start + _BLOCK], newline=False)
+        blocks += [encoded[at : at + 76] for at in range(0, len(encoded), 76)]
+    return b"\r\n".join([*blocks, b""])

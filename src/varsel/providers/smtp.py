@@ -95,7 +95,7 @@ class SmtpProvider:
         results: list[SendResult | None] = [None] * len(batch)
         waiting: deque[_Task] = deque()
         for index, email in enumerate(batch):
-            prepared = self._prepare(email)
+            prepared = await self._prepare(email)
             if isinstance(prepared, Parcel):
                 waiting.append(_Task(index, email, prepared))
             else:
@@ -116,7 +116,7 @@ class SmtpProvider:
         """Take leave on idle connections. For when nothing is being sent."""
         await self._pool.close()
 
-    def _prepare(self, email: Email) -> Parcel | SendResult:
+    async def _prepare(self, email: Email) -> Parcel | SendResult:
         to = parse_mailbox(email.to)
         if to is None:
             return Refused(Reason.INVALID_EMAIL_FORMAT, "the address cannot be sent to")
@@ -127,11 +127,16 @@ class SmtpProvider:
         notify = None
         if self._verp:  # without an address for bounces, success reports would flood the sender's own mailbox
             notify = "SUCCESS,FAILURE,DELAY" if self._settings.success_dsn else "FAILURE,DELAY"
+        date = self._clock.now()
+        if email.files:  # big ones must not hold up others
+            content = await asyncio.to_thread(letter.fill, email.id, to, date, email.files)
+        else:
+            content = letter.fill(email.id, to, date)
         return Parcel(
             id=email.id,
             sender=self._verp.make(email.id) if self._verp else str(letter.sender),
             to=to,
-            content=letter.fill(email.id, to, self._clock.now()),
+            content=content,
             notify=notify,
             international=to.international or letter.sender.international,
         )
