@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Final
 
 from bench import load
@@ -69,9 +69,11 @@ async def pick_up(ground: Ground) -> list[Figure]:
         db = await stack.enter_async_context(ground.database())
         await arrivals.start()
         stack.push_async_callback(arrivals.stop)
+        processes = ExitStack()
+        stack.push_async_callback(asyncio.to_thread, processes.close)  # we must hear the worker's farewell meanwhile
         settings = settings_file(ground.home, db.dsn, arrivals.port)
-        port, _ = stack.enter_context(api(settings))
-        stack.enter_context(worker(settings))
+        port, _ = processes.enter_context(api(settings))
+        processes.enter_context(worker(settings))
         for request in load.email_orders(ground.people, _FIRST + _SINGLES, ground.token()):
             arrivals.arrived.clear()
             outcome = await load.fire(port, iter([request]), status=202, connections=1)
