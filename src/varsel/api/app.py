@@ -14,6 +14,7 @@ from varsel.api import openapi
 from varsel.api.bodies import pascal
 from varsel.api.composed import composed_routes
 from varsel.api.discovery import discovery_routes
+from varsel.api.explain import explain_routes
 from varsel.api.frame import Frame
 from varsel.api.future_orders import future_order_routes
 from varsel.api.health import health_routes
@@ -23,6 +24,7 @@ from varsel.api.parts import ApiParts
 from varsel.api.previews import preview_routes
 from varsel.api.problems import Invalid, Refusal, unavailable
 from varsel.api.shipments import shipment_routes
+from varsel.api.support import support_routes
 from varsel.domain.errors import Unavailable
 
 OPENAPI_PATH: Final = "/swagger/v1/swagger.json"
@@ -40,6 +42,8 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *instant_routes(parts),
             *composed_routes(parts),
             *shipment_routes(parts),
+            *explain_routes(parts),
+            *support_routes(parts),
             *preview_routes(parts),
             *extra_routes,
             *health_routes(parts),
