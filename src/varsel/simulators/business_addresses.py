@@ -57,6 +57,7 @@ class BusinessAddressesSimulator(RegistrySimulator):
         self.history = history
         self.since_inclusive = since_inclusive
         self.log: list[Change] = []
+        self.instead: list[Any] | None = None  # told in the place of each page's entries
         self._told: dict[str, OrgAddress] = {}
         self._notice()
 
@@ -125,7 +126,7 @@ class BusinessAddressesSimulator(RegistrySimulator):
         page: dict[str, Any] = {
             "title": "Varslingsadresser",
             "updated": f"{now:%Y-%m-%dT%H:%M:%S.%f}000Z",
-            "entries": [_entry(change) for _, change in told[:size]],
+            "entries": self.instead or [_entry(change) for _, change in told[:size]],
         }
         if len(told) > size:
             page["nextPage"] = f"{self.url.rstrip('/')}{FEED}?pageSize={size}&cursor={_mark(told[size][0], since)}"

@@ -333,4 +333,4 @@ def _abort(request: web.Request) -> None:
 
 
 def _bytes(reply: Reply) -> bytes:
-    return json.dumps(reply.body, ensure_ascii=False).encode()
+    return json.dumps(reply.body).encode()
