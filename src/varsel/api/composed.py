@@ -12,15 +12,15 @@ from varsel.api.composed_bodies import body_for
 from varsel.api.frame import JsonRoute
 from varsel.api.future_schemas import ChainAccepted
 from varsel.api.parts import ApiParts
-from varsel.domain.attachments import FileStores
+from varsel.issuer import COMPOSED_SCOPE
 from varsel.orders.register import Repeated
-from varsel.settings import ComposedSettings
+from varsel.wiring import file_stores
 
 PATH: Final = "/notifications/api/v1/future/orders/composed-email"
 
 
 def composed_routes(parts: ApiParts) -> Sequence[BaseRoute]:
-    body = body_for(stores_of(parts.settings.composed))
+    body = body_for(file_stores(parts.settings.composed))
     answers: dict[int, type[schemas.Answer] | None] = {201: ChainAccepted, 200: ChainAccepted}
     answers |= {400: schemas.ValidationProblem, 401: None, 403: None}
     answers |= dict.fromkeys((409, 413, 415, 503), schemas.Problem)
@@ -34,9 +34,14 @@ def composed_routes(parts: ApiParts) -> Sequence[BaseRoute]:
             return chains.repeated(parts.settings, chain, outcome)
         return chains.created(parts.base, chain, [order])
 
-    tags = ["Composed email"]
-    return [JsonRoute(PATH, post_composed_email, method="POST", body=body, answers=answers, tags=tags)]
-
-
-def stores_of(settings: ComposedSettings) -> FileStores:
-    return FileStores(settings.azure_hosts, settings.s3_hosts, settings.plain_hosts, settings.loopback_http)
+    return [
+        JsonRoute(
+            PATH,
+            post_composed_email,
+            method="POST",
+            body=body,
+            answers=answers,
+            scope=COMPOSED_SCOPE,
+            tags=["Composed email"],
+        )
+    ]

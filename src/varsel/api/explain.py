@@ -113,7 +113,7 @@ class Explanation(Answer):
 
 
 def explain_routes(parts: ApiParts) -> Sequence[BaseRoute]:
-    async def explain(request: Request) -> Response:
+    async def explain_order(request: Request) -> Response:
         """What has happened to an order of any kind, and what will happen by itself."""
         id_ = read_uuid(request.path_params["id"])
         if id_ is None:  # no such route, as for the shipment itself
@@ -134,7 +134,12 @@ def explain_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     answers = {200: Explanation, 400: schemas.ValidationProblem, 401: None, 403: None, 404: schemas.Problem}
     return [
         JsonRoute(
-            f"{PATH}/{{id}}/explain", explain, method="GET", answers=answers, parameters=parameters, tags=["Shipments"]
+            f"{PATH}/{{id}}/explain",
+            explain_order,
+            method="GET",
+            answers=answers,
+            parameters=parameters,
+            tags=["Shipments"],
         )
     ]
 

@@ -8,13 +8,16 @@ from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from varsel.api.bodies import Body
 from varsel.api.problems import Invalid, unavailable
+from varsel.api.schemas import Problem, ValidationProblem
 from varsel.domain.errors import Unavailable
+from varsel.issuer import CREATE_SCOPE
 from varsel.log import Log
 
 log = Log(__name__)
@@ -24,12 +27,18 @@ _FOLDED: Final = ("/notifications/", "/health", "/swagger")
 Endpoint = Callable[[Request], Awaitable[Response]]
 Parameter = Mapping[str, Any]
 """A parameter as OpenAPI describes it."""
+Answers = Mapping[int, type[BaseModel] | None]
+
+_ALWAYS: Final[Answers] = {400: ValidationProblem, 500: None, 503: Problem}  # 400: NUL in the query is enough
+_SECURED: Final[Answers] = {401: None, 403: None}
+_READING: Final[Answers] = {413: Problem, 415: Problem}
 
 
 class JsonRoute(APIRoute):
     """Hands the raw request to its endpoint, which reads and checks it itself; the rest is there for OpenAPI.
 
-    `answers`: by status the body's model, or None for an empty body.
+    `answers`: by status the body's model, or None for an empty body; what every route can answer need not be named.
+    `scope`: which the caller's token must have; None: anybody may call. The endpoint's name is the operation's.
     """
 
     def __init__(
@@ -38,26 +47,26 @@ class JsonRoute(APIRoute):
         endpoint: Endpoint,
         *,
         method: str,
-        answers: Mapping[int, type[BaseModel] | None],
+        answers: Answers,
         body: type[Body] | None = None,
         parameters: Sequence[Parameter] = (),
-        **documentation: Any,
+        scope: str | None = CREATE_SCOPE,
+        tags: Sequence[str] = (),
+        deprecated: bool = False,
     ) -> None:
         self.body = body
-        status, *others = answers
-        extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
-        if body:
-            reference = {"$ref": f"#/components/schemas/{body.__name__}"}
-            extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+        self.parameters = parameters
+        self.scope = scope
+        self.method = method
+        usual = {**_ALWAYS, **(_SECURED if scope else {}), **(_READING if body else {})}
+        self.answers = dict(sorted({**usual, **answers}.items()))
         super().__init__(
             path,
             endpoint,
             methods=[method],
-            status_code=status,
-            response_model=answers[status],
-            responses={other: {"model": model} if (model := answers[other]) else {} for other in others},
-            openapi_extra=extra,
-            **documentation,
+            tags=list(tags),
+            deprecated=deprecated or None,
+            operation_id=to_camel(endpoint.__name__),
         )
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -37,7 +37,9 @@ def future_order_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     }
     return [
         JsonRoute(PATH, routes.post_chain, method="POST", body=ChainBody, answers=accepted, **common),
-        JsonRoute(f"{PATH}/cancel", routes.cancel, method="PUT", answers=cancelled, parameters=[reference], **common),
+        JsonRoute(
+            f"{PATH}/cancel", routes.cancel_orders, method="PUT", answers=cancelled, parameters=[reference], **common
+        ),
     ]
 
 
@@ -62,7 +64,7 @@ class _FutureOrderRoutes:
             case Unreachable():
                 raise altinn("NOT-00001")
 
-    async def cancel(self, request: Request) -> Response:
+    async def cancel_orders(self, request: Request) -> Response:
         """Cancel every order with a reference that is not due within five minutes, of v1 and v2, reminders too."""
         caller = await self._policy(request)
         reference = query(request).get("sendersreference", "")

@@ -29,9 +29,9 @@ def instant_routes(parts: ApiParts) -> Sequence[BaseRoute]:
         )
 
     return [
-        post(f"{PATH}/sms", routes.post_sms, InstantSmsOrderBody),
-        post(f"{PATH}/email", routes.post_email, InstantEmailOrderBody),
-        post(PATH, routes.post_older, InstantOrderBody, deprecated=True),
+        post(f"{PATH}/sms", routes.post_instant_sms, InstantSmsOrderBody),
+        post(f"{PATH}/email", routes.post_instant_email, InstantEmailOrderBody),
+        post(PATH, routes.post_instant, InstantOrderBody, deprecated=True),
     ]
 
 
@@ -39,15 +39,15 @@ class _InstantRoutes:
     def __init__(self, parts: ApiParts) -> None:
         self._parts = parts
 
-    async def post_sms(self, request: Request) -> Response:
+    async def post_instant_sms(self, request: Request) -> Response:
         """Send an SMS now. 503 says that nothing left, and that the same request may come again."""
         return await self._send(request, InstantSmsOrderBody)
 
-    async def post_email(self, request: Request) -> Response:
+    async def post_instant_email(self, request: Request) -> Response:
         """Send an email now. 503 says that nothing left, and that the same request may come again."""
         return await self._send(request, InstantEmailOrderBody)
 
-    async def post_older(self, request: Request) -> Response:
+    async def post_instant(self, request: Request) -> Response:
         """Send an SMS now, in the older form."""
         return await self._send(request, InstantOrderBody)
 

@@ -1,39 +1,148 @@
-"""The published OpenAPI document: what FastAPI knows of the routes, and the bodies that it does not read itself."""
+"""The published OpenAPI document: what each JSON route takes, answers, and leads to (http-api 22, design 8).
 
-from collections.abc import Iterable
+It says what is accepted, not what would be tidy: unknown properties, enums by number, numbers as texts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
-from starlette.routing import BaseRoute
 
 from varsel import __version__
-from varsel.api.bodies import Body
+from varsel.api.answer_examples import ANSWERS, PROBLEMS
+from varsel.api.body_examples import BODIES
 from varsel.api.frame import JsonRoute
+from varsel.api.links import LINKS
+from varsel.issuer import CREATE_SCOPE
+
+JSON: Final = "application/json"
+_EXAMPLES: Final = {**BODIES, **ANSWERS}
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {
-    "bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-    "platformAccessToken": {"type": "apiKey", "in": "header", "name": "PlatformAccessToken"},
+    "bearerAuth": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of the configured issuer. Its claim `urn:altinn:org` names the creator.",
+    },
+    "platformAccessToken": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "PlatformAccessToken",
+        "description": "A platform access token. Its issuer is the creator.",
+    },
+}
+_DESCRIPTION: Final = """\
+Order a notification to a person, an organisation or an address, by email or SMS; follow every single message.
+
+Paths and names may be written in any case. Unknown properties and parameters are ignored. Date-times have a zone.
+"""
+_SAID: Final = {
+    200: "The answer.",
+    201: "It is stored.",
+    202: "It is stored.",
+    204: "It is done.",
+    400: "Something is wrong with the request: what, by the path of the property or the name of the parameter.",
+    401: "No usable credential.",
+    403: "The credential lacks the scope, or names no creator.",
+    404: "There is none, or it is another creator's.",
+    409: "It cannot be done in this state.",
+    413: "The body is too large.",
+    415: "The body is not JSON in UTF-8.",
+    422: "Somebody cannot be reached: nothing is stored.",
+    429: "Too often.",
+    500: "A fault of ours. Nothing is known.",
+    503: "Not now. Nothing is stored; the same request may come again.",
+}
+_LOCATION: Final = {"description": "Where it can be looked at.", "schema": {"type": "string", "format": "uri"}}
+_HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
+    201: {"Location": _LOCATION},
+    202: {"Location": _LOCATION},
+    401: {"WWW-Authenticate": {"description": "Which credential is wanted.", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}},
 }
 
 
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole document. Generated once, when first asked for."""
     if app.openapi_schema is None:
-        schema = get_openapi(title="Varsel", version=__version__, routes=app.routes)
-        components = schema.setdefault("components", {})
-        components.setdefault("schemas", {}).update(_bodies(app.routes))
-        components["securitySchemes"] = _SECURITY
-        schema["security"] = [{name: []} for name in _SECURITY]
-        app.openapi_schema = schema
+        app.openapi_schema = describe([route for route in app.routes if isinstance(route, JsonRoute)])
     return app.openapi_schema
 
 
-class _Accepted(GenerateJsonSchema):
-    """Says what is accepted: an optional property may be absent, which is not the same as null."""
+def describe(routes: Sequence[JsonRoute]) -> dict[str, Any]:
+    paths: dict[str, dict[str, Any]] = {}
+    names = {route.operation_id for route in routes}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Varsel", "version": __version__, "description": _DESCRIPTION},
+        "paths": paths,
+        "components": {"schemas": _schemas(routes), "securitySchemes": _SECURITY},
+    }
+
+
+def _operation(route: JsonRoute, names: set[str | None]) -> dict[str, Any]:
+    """`names`: operations that links may lead to."""
+    summary, _, more = (route.endpoint.__doc__ or "").strip().partition("\n\n")
+    links = LINKS.get(str(route.operation_id), {})
+    operation: dict[str, Any] = {
+        "operationId": route.operation_id,
+        "tags": route.tags,
+        "summary": " ".join(summary.split()),
+        "security": _security(route.scope),
+        "responses": {
+            str(status): _response(status, model, {n: k for n, k in links.items() if k["operationId"] in names})
+            for status, model in route.answers.items()
+        },
+    }
+    if more:
+        operation["description"] = more
+    if route.deprecated:
+        operation["deprecated"] = True
+    if route.parameters:
+        operation["parameters"] = [dict(parameter) for parameter in route.parameters]
+    if route.body:
+        operation["requestBody"] = {"required": True, "content": _content(route.body)}
+    return operation
+
+
+def _security(scope: str | None) -> list[dict[str, list[str]]]:
+    if scope is None:
+        return []
+    bearer = {"bearerAuth": [scope]}
+    return [bearer, {"platformAccessToken": []}] if scope == CREATE_SCOPE else [bearer]
+
+
+def _response(status: int, model: type[BaseModel] | None, links: Mapping[str, Any]) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": _SAID[status]}
+    if status in _HEADERS:
+        response["headers"] = {name: {"required": True, **told} for name, told in _HEADERS[status].items()}
+    if model:
+        response["content"] = _content(model, PROBLEMS.get(status))
+    if links and status < 300:
+        response["links"] = dict(links)
+    return response
+
+
+def _content(model: type[BaseModel], example: Any = None) -> dict[str, Any]:
+    named = _EXAMPLES.get(model.__name__, {}) if example is None else {"example": example}
+    content: dict[str, Any] = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
+    if named:
+        content["examples"] = {name: {"value": value} for name, value in named.items()}
+    return {JSON: content}
+
+
+class _Schemas(GenerateJsonSchema):
+    """Says what is accepted, and what is answered.
+
+    An optional property of a request may be absent, which is not the same as null; an answer has no nulls at all.
+    """
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         inner = super().default_schema(schema)
@@ -41,15 +150,23 @@ class _Accepted(GenerateJsonSchema):
             del inner["default"]
         return inner
 
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        if self.mode == "serialization":
+            return self.generate_inner(schema["schema"])
+        return super().nullable_schema(schema)
+
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the name says it, whatever it is
         return False
 
 
-def _bodies(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    models = {route.body for route in routes if isinstance(route, JsonRoute) and route.body}
-    ordered: list[type[Body]] = sorted(models, key=lambda model: model.__name__)
+def _schemas(routes: Iterable[JsonRoute]) -> dict[str, Any]:
+    bodies = {route.body for route in routes if route.body}
+    answers = {model for route in routes for model in route.answers.values() if model}
+    models = [*((body, "validation") for body in bodies), *((answer, "serialization") for answer in answers)]
     _, definitions = models_json_schema(
-        [(model, "validation") for model in ordered], ref_template=_REFERENCE, schema_generator=_Accepted
+        sorted(models, key=lambda pair: pair[0].__name__),  # type: ignore[arg-type]  # the modes are literals
+        ref_template=_REFERENCE,
+        schema_generator=_Schemas,
     )
     schemas: dict[str, Any] = definitions.get("$defs", {})
     return schemas

@@ -56,10 +56,12 @@ def order_routes(parts: ApiParts) -> Sequence[BaseRoute]:
         post(PATH, v1.post_order, OrderBody),
         JsonRoute(PATH, v1.find_orders, method="GET", answers=found, parameters=[_REFERENCE], **common),
         get(f"{PATH}/{{id}}", v1.get_order, schemas.OrderAnswer),
-        get(f"{PATH}/{{id}}/status", v1.get_status, schemas.OrderStatusAnswer),
-        get(f"{PATH}/{{id}}/notifications/email", v1.get_emails, schemas.NotificationsAnswer),
-        get(f"{PATH}/{{id}}/notifications/sms", v1.get_sms, schemas.NotificationsAnswer),
-        JsonRoute(f"{PATH}/{{id}}/cancel", v1.cancel, method="PUT", answers=cancelled, parameters=[_ID], **common),
+        get(f"{PATH}/{{id}}/status", v1.get_order_status, schemas.OrderStatusAnswer),
+        get(f"{PATH}/{{id}}/notifications/email", v1.get_order_emails, schemas.NotificationsAnswer),
+        get(f"{PATH}/{{id}}/notifications/sms", v1.get_order_sms, schemas.NotificationsAnswer),
+        JsonRoute(
+            f"{PATH}/{{id}}/cancel", v1.cancel_order, method="PUT", answers=cancelled, parameters=[_ID], **common
+        ),
     ]
 
 
@@ -107,20 +109,20 @@ class _OrderRoutes:
             raise Refusal(404)
         return schemas.OrderAnswer.of(found, self._parts.base).response()
 
-    async def get_status(self, request: Request) -> Response:
+    async def get_order_status(self, request: Request) -> Response:
         """An order with its processing status."""
         creator, order = await self._creator_and_order(request)
         return await self._status(creator, order)
 
-    async def get_emails(self, request: Request) -> Response:
+    async def get_order_emails(self, request: Request) -> Response:
         """The emails of an order and how each of them stands."""
         return await self._notifications(request, Channel.EMAIL)
 
-    async def get_sms(self, request: Request) -> Response:
+    async def get_order_sms(self, request: Request) -> Response:
         """The SMS of an order and how each of them stands."""
         return await self._notifications(request, Channel.SMS)
 
-    async def cancel(self, request: Request) -> Response:
+    async def cancel_order(self, request: Request) -> Response:
         """Cancel an order that is not due within five minutes."""
         creator, order = await self._creator_and_order(request)
         limit = self._parts.settings.processing.cancel_limit

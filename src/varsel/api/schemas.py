@@ -233,7 +233,7 @@ class CountAnswer(Answer):
 
 class NotificationsSummary(Answer):
     email: CountAnswer | None = None
-    sms: CountAnswer | None
+    sms: CountAnswer | None = None
 
 
 class OrderStatusAnswer(OrderHeadAnswer):
@@ -317,4 +317,4 @@ class Problem(Answer):
     code: str | None = None
     detail: str | None = None
     trace_id: str | None = None
-    status_description: str | None
+    status_description: str | None = None

@@ -36,9 +36,9 @@ def shipment_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     feed = {200: FeedAnswer, **_REFUSED, 415: schemas.Problem}
     return [
         JsonRoute(
-            f"{PATH}/feed", routes.feed, answers=feed, parameters=_feed_parameters(parts.settings.feed), **common
+            f"{PATH}/feed", routes.read_feed, answers=feed, parameters=_feed_parameters(parts.settings.feed), **common
         ),
-        JsonRoute(f"{PATH}/{{id}}", routes.shipment, answers=one, parameters=[id_], **common),
+        JsonRoute(f"{PATH}/{{id}}", routes.get_shipment, answers=one, parameters=[id_], **common),
     ]
 
 
@@ -47,7 +47,7 @@ class _ShipmentRoutes:
         self._parts = parts
         self._policy = parts.authenticator.require_create
 
-    async def shipment(self, request: Request) -> Response:
+    async def get_shipment(self, request: Request) -> Response:
         """An order of any kind, and how each of its messages stands now."""
         id_ = read_uuid(request.path_params["id"])
         if id_ is None:  # no such route (http-api 2)
@@ -59,7 +59,7 @@ class _ShipmentRoutes:
             raise altinn("NOT-00003")
         return (await ShipmentAnswer.of(found)).response()
 
-    async def feed(self, request: Request) -> Response:
+    async def read_feed(self, request: Request) -> Response:
         """The creator's completed orders, one entry each, and corrections."""
         require_json(request)
         caller = await self._policy(request)

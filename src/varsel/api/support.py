@@ -21,6 +21,7 @@ from varsel.api.requests import header, query
 from varsel.api.rules import NOT_A_PERSON, NOT_AN_ORGANISATION, is_organisation, is_person
 from varsel.api.support_schemas import LogAnswer, SupportAnswer
 from varsel.domain.identifiers import subject_key
+from varsel.issuer import DASHBOARD_SCOPE
 from varsel.status.support import SubjectKind
 from varsel.status.support_store import find_by_subject, find_log
 
@@ -42,9 +43,18 @@ def support_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     log = [_parameter("dialogId", "query"), _parameter("transmissionId", "query")]
     common: dict[str, Any] = {"method": "GET", "tags": ["Support"]}
     return [
-        JsonRoute(f"{DASHBOARD}/nin", routes.by_person, answers=found, parameters=person, **common),
-        JsonRoute(f"{DASHBOARD}/orgnumber", routes.by_organisation, answers=found, parameters=organisation, **common),
-        JsonRoute(LOG, routes.log, answers={200: LogAnswer, **_REFUSED}, parameters=log, **common),
+        JsonRoute(
+            f"{DASHBOARD}/nin", routes.find_by_person, answers=found, parameters=person, scope=DASHBOARD_SCOPE, **common
+        ),
+        JsonRoute(
+            f"{DASHBOARD}/orgnumber",
+            routes.find_by_organisation,
+            answers=found,
+            parameters=organisation,
+            scope=DASHBOARD_SCOPE,
+            **common,
+        ),
+        JsonRoute(LOG, routes.read_log, answers={200: LogAnswer, **_REFUSED}, parameters=log, **common),
     ]
 
 
@@ -56,19 +66,19 @@ class _SupportRoutes:
     def __init__(self, parts: ApiParts) -> None:
         self._parts = parts
 
-    async def by_person(self, request: Request) -> Response:
+    async def find_by_person(self, request: Request) -> Response:
         """What any creator has sent to a person, newest first. Direct addresses are not found."""
         await self._parts.authenticator.require_dashboard(request)
         person, start, end = self._read(request, "NationalIdentityNumber", is_person, NOT_A_PERSON)
         return await self._find(SubjectKind.PERSON, person, start, end)
 
-    async def by_organisation(self, request: Request) -> Response:
+    async def find_by_organisation(self, request: Request) -> Response:
         """What any creator has sent to an organisation, newest first."""
         await self._parts.authenticator.require_dashboard(request)
         number, start, end = self._read(request, "OrganizationNumber", is_organisation, NOT_AN_ORGANISATION)
         return await self._find(SubjectKind.ORGANISATION, number, start, end)
 
-    async def log(self, request: Request) -> Response:
+    async def read_log(self, request: Request) -> Response:
         """The notifications of the creator's completed orders that belong to a dialog or a transmission."""
         caller = await self._parts.authenticator.require_create(request)
         given = query(request)
