@@ -8,6 +8,7 @@ from datetime import timedelta
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.delivery import render
+from varsel.delivery.composed import Composing
 from varsel.delivery.now import SendNow
 from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider
@@ -15,6 +16,7 @@ from varsel.delivery.report import Inbox, Reports
 from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
 from varsel.delivery.sweep import Sweeper
+from varsel.domain.attachments import FileStores
 from varsel.domain.ids import WorkerId
 from varsel.domain.notification import Channel
 from varsel.domain.schedule import SendWindow
@@ -23,16 +25,20 @@ from varsel.orders.ports import InstantSender
 from varsel.orders.register import Register
 from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
+from varsel.providers.attachments import HttpAttachments
 from varsel.providers.condition import HttpConditions
 from varsel.providers.link import LinkProvider
 from varsel.providers.smtp import SmtpProvider
 from varsel.recipients.local import LocalDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.plan import Rules as ResolutionRules
-from varsel.settings import LinkProviderSettings, Settings, SmtpProviderSettings
+from varsel.settings import ComposedSettings, LinkProviderSettings, Settings, SmtpProviderSettings
 from varsel.wakeup import Waker
 
 _LOOKUP_CONNECTIONS = 4  # a pool of their own: whoever holds a transaction open can always look up
+
+
+Sender = Sending[Email] | Sending[Sms] | Composing
 
 
 @dataclass(slots=True)
@@ -45,7 +51,7 @@ class Parts:
     clock: SystemClock
     waker: Waker
     directory: LocalDirectory
-    _closing: list[EmailProvider | SmsProvider | HttpConditions] = field(default_factory=list)
+    _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments] = field(default_factory=list)
 
     def register(self) -> Register:
         processing = self.settings.processing
@@ -79,17 +85,40 @@ class Parts:
             user_addresses=self.settings.processing.lookup_user_addresses_at_order,
         )
 
-    def senders(self, worker: WorkerId) -> list[Sending[Email] | Sending[Sms]]:
-        """One for each channel that has a provider."""
-        senders: list[Sending[Email] | Sending[Sms]] = []
+    def senders(self, worker: WorkerId) -> list[Sender]:
+        """One for each channel that has a provider, and one for emails with attachments."""
+        senders: list[Sender] = []
         delivery = self.settings.delivery
         if mailer := self._mailer():
             rules = self._send_rules(delivery.settle_email_after)
             senders.append(Sending(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules, worker))
+            senders.append(self._composing(mailer, rules, worker))
         if gateway := self._gateway():
             rules = self._send_rules(delivery.settle_sms_after)
             senders.append(Sending(self.db, gateway, Channel.SMS, _sms, self.clock, self.waker, rules, worker))
         return senders
+
+    def _composing(self, mailer: SmtpProvider, rules: SendRules, worker: WorkerId) -> Composing:
+        composed = self.settings.composed
+        files = HttpAttachments(
+            file_stores(composed),
+            parallel=composed.parallel_downloads,
+            timeout=composed.download_timeout,
+            max_bytes=composed.max_attachment_bytes,
+            private_hosts=self.settings.environment != "production",
+        )
+        self._closing.append(files)
+        return Composing(
+            self.db,
+            mailer,
+            files,
+            _email,
+            self.clock,
+            self.waker,
+            rules,
+            worker,
+            at_once=composed.parallel_emails,
+        )
 
     def instants(self, worker: Callable[[], WorkerId]) -> Instants:
         """Sends through connections of its own. `worker`: the row of this process, which may change."""
@@ -171,6 +200,11 @@ async def open_parts(settings: Settings, dsn: str, *, name: str, connections: in
     await db.open()
     await lookups.open()
     return Parts(settings, db, lookups, SystemClock(), Waker(db), LocalDirectory(lookups, settings.registry))
+
+
+def file_stores(composed: ComposedSettings) -> FileStores:
+    """Where attachments may lie: asked when an order is taken, and again when they are fetched."""
+    return FileStores(composed.azure_hosts, composed.s3_hosts, composed.plain_hosts, composed.loopback_http)
 
 
 def _email(row: Claimed, templates: Templates) -> Email | None:

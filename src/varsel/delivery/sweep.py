@@ -19,6 +19,7 @@ log = Log(__name__)
 
 _WAKE_BATCH: Final = 1_000
 _EXPIRE_BATCH: Final = 100
+_FORGET_BATCH: Final = 500
 
 
 class Sweeper:
@@ -93,6 +94,11 @@ class Sweeper:
             log.info("orders expired", orders=len(orders), completed=len(completed))
             self._waker.wake(Work.FEED)
         return len(orders)
+
+    async def forget_addresses(self) -> int:
+        """Blank the addresses of attachments in orders that have ended; returns in how many."""
+        async with self._db.autocommit() as conn:
+            return await store.forget_addresses(conn, limit=_FORGET_BATCH)
 
     async def next_due(self) -> datetime | None:
         """When the next waiting row's moment comes (business time)."""

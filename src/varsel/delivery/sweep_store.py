@@ -112,6 +112,18 @@ RETURNING o.id, o.state = 'Completed', o.pending
 """
 
 
+# Addresses of attachments are secrets, and of no use once nothing more will be sent. The names of files stay.
+FORGET_ADDRESSES = """
+UPDATE order_content c
+   SET attachments = (SELECT jsonb_agg(a - 'url' ORDER BY place)
+                        FROM jsonb_array_elements(c.attachments) WITH ORDINALITY AS t (a, place))
+ WHERE c.order_id = ANY (ARRAY(
+       SELECT s.order_id FROM order_content s JOIN orders o ON o.id = s.order_id
+        WHERE s.attachments -> 0 ? 'url' AND o.state IN ('Completed', 'SendConditionNotMet', 'Cancelled')
+        LIMIT %(limit)s))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     id: NotificationId
@@ -198,6 +210,10 @@ async def end_worker(conn: Conn, worker: WorkerId) -> None:
     """Put back the orders that the worker was processing, and forget it. Its claims are released before."""
     await execute(conn, RELEASE_ORDERS, {"worker": worker})
     await execute(conn, END_WORKER, {"worker": worker})
+
+
+async def forget_addresses(conn: Conn, *, limit: int) -> int:
+    return await execute(conn, FORGET_ADDRESSES, {"limit": limit})
 
 
 async def expired_orders(conn: ReadConn, *, now: datetime, limit: int) -> list[OrderId]:

@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from varsel.delivery.ports import Email, Sms
-from varsel.delivery.send import Sending
 from varsel.domain.ids import WorkerId
 from varsel.domain.order import Lane
 from varsel.heartbeat import beat as heartbeat
@@ -17,7 +15,7 @@ from varsel.status.feed import number_feed
 from varsel.timeshift import store as clock_store
 from varsel.timeshift.follow import follow_clock, take_clock
 from varsel.wakeup import Work
-from varsel.wiring import Parts
+from varsel.wiring import Parts, Sender
 from varsel.worker.loop import Loop, Step
 
 log = Log(__name__)
@@ -25,6 +23,7 @@ log = Log(__name__)
 STAGES: Final = ("resolve", "send", "report", "sweep", "feed")
 _SECOND: Final = timedelta(seconds=1)
 _SWEEP: Final = timedelta(seconds=30)
+_MINUTE: Final = timedelta(minutes=1)
 _PACE: Final = timedelta(milliseconds=25)
 _DAY: Final = timedelta(days=1)
 
@@ -70,9 +69,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
         finished.result()  # a lost lease, or a bug, ends the process with its name
 
 
-def _steps(
-    parts: Parts, worker: WorkerId, senders: Sequence[Sending[Email] | Sending[Sms]], only: Collection[str]
-) -> list[Step]:
+def _steps(parts: Parts, worker: WorkerId, senders: Sequence[Sender], only: Collection[str]) -> list[Step]:
     resolution, reports, sweeper = parts.resolution(worker), parts.reports(), parts.sweeper()
     orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
@@ -88,6 +85,7 @@ def _steps(
             Step("wake", sweeper.wake_due, next_due=sweeper.next_due),
             Step("release", sweeper.release_lapsed, every=min(_SWEEP, parts.settings.delivery.lease)),
             Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
+            Step("forget addresses", sweeper.forget_addresses, every=_MINUTE),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
         ],
         "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
