@@ -26,8 +26,8 @@ class Merged:
     removed: int
 
 
-# A deleted person comes back only by a snapshot that is newer than all there was of them (the feed repeats, a full
-# synchronisation begins anew): a snapshot without times is judged by its place in the feed alone.
+# A deleted person comes back only by a snapshot that is newer than all there was of them: the feed may repeat itself,
+# and a full synchronisation tells everything again. A snapshot without times is judged by its place in the feed alone.
 PERSONS: Final = """
 WITH merged AS (
     INSERT INTO registry.person AS t
@@ -49,8 +49,10 @@ WITH merged AS (
            first_name = CASE WHEN NOT excluded.deleted THEN t.first_name END,
            middle_name = CASE WHEN NOT excluded.deleted THEN t.middle_name END,
            last_name = CASE WHEN NOT excluded.deleted THEN t.last_name END,
-           version_at = greatest(t.version_at, excluded.version_at), generation = excluded.generation,
-           position = excluded.position, ordinal = excluded.ordinal, source = 'krr', changed_at = excluded.changed_at
+           version_at = CASE WHEN excluded.generation > t.generation THEN excluded.version_at
+                             ELSE greatest(t.version_at, excluded.version_at) END,
+           generation = excluded.generation, position = excluded.position, ordinal = excluded.ordinal, source = 'krr',
+           changed_at = excluded.changed_at
      WHERE (t.source = 'file'
             OR (excluded.generation, excluded.position, excluded.ordinal) >= (t.generation, t.position, t.ordinal))
        AND NOT (t.deleted AND NOT excluded.deleted AND coalesce(excluded.version_at <= t.version_at, false))
