@@ -17,14 +17,18 @@ from varsel.api.discovery import discovery_routes
 from varsel.api.explain import explain_routes
 from varsel.api.frame import Frame
 from varsel.api.future_orders import future_order_routes
+from varsel.api.gauges import gauge_routes
 from varsel.api.health import health_routes
 from varsel.api.instant import instant_routes
+from varsel.api.metrics import metrics_routes
+from varsel.api.metrics_files import metrics_file_routes
 from varsel.api.orders import order_routes
 from varsel.api.parts import ApiParts
 from varsel.api.previews import preview_routes
 from varsel.api.problems import Invalid, Refusal, unavailable
 from varsel.api.shipments import shipment_routes
 from varsel.api.support import support_routes
+from varsel.api.triggers import trigger_routes
 from varsel.domain.errors import Unavailable
 
 OPENAPI_PATH: Final = "/swagger/v1/swagger.json"
@@ -45,6 +49,10 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *explain_routes(parts),
             *support_routes(parts),
             *preview_routes(parts),
+            *trigger_routes(parts),
+            *metrics_routes(parts),
+            *metrics_file_routes(parts),
+            *gauge_routes(parts),
             *extra_routes,
             *health_routes(parts),
             *(discovery_routes(parts.issuer, parts.base) if parts.issuer else ()),

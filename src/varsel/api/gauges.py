@@ -1,0 +1,162 @@
+"""Operational metrics for Prometheus: GET /metrics. One reading serves everybody for five seconds.
+
+The figures are the database's: every API process tells the same, so alarms take the maximum over them.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from varsel.api.operators import Operators
+from varsel.api.parts import ApiParts
+from varsel.db import DatabaseError
+from varsel.domain.errors import Unavailable
+from varsel.domain.schedule import OSLO, SendWindow
+from varsel.status.gauges import Gauges
+from varsel.status.gauges_store import read_gauges
+
+PATH: Final = "/metrics"
+MAX_AGE: Final = timedelta(seconds=5)
+
+_MAX_WAIT_SECONDS: Final = 5.0
+
+
+def gauge_routes(parts: ApiParts, machine: Callable[[], float] = time.monotonic) -> Sequence[BaseRoute]:
+    """`machine`: seconds of machine time, by which a reading ages."""
+    operators, readings = Operators(parts.settings), _Readings(parts, machine)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(readings)
+    ProcessCollector(registry=registry)
+
+    async def metrics(request: Request) -> Response:
+        operators.require(request)
+        await readings.refresh()
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route(PATH, metrics, methods=["GET"])]
+
+
+class _Readings(Collector):
+    """The last reading, and how it is written."""
+
+    def __init__(self, parts: ApiParts, machine: Callable[[], float]) -> None:
+        self._parts = parts
+        self._machine = machine
+        self._last: Gauges | None = None
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read anew when the last reading is too old. Those who come meanwhile wait for the same."""
+        async with self._reading:
+            if self._read_at is None or self._machine() - self._read_at >= MAX_AGE.total_seconds():
+                self._last = await self._read()
+                self._read_at = self._machine()
+
+    async def _read(self) -> Gauges | None:
+        now = self._parts.clock.now()
+        try:
+            async with asyncio.timeout(_MAX_WAIT_SECONDS), self._parts.database.reading() as conn:
+                return await read_gauges(conn, now=now, opened=self._opened(now))
+        except (Unavailable, DatabaseError, TimeoutError):
+            return None
+
+    def _opened(self, now: datetime) -> datetime:
+        """When the send window opened today; long ago, when it never closes."""
+        processing = self._parts.settings.processing
+        if processing.sms_window_always_open:
+            return datetime.fromtimestamp(0, UTC)
+        window = SendWindow(processing.sms_window_start_hour, processing.sms_window_end_hour)
+        return window.next_opening(now.astimezone(OSLO).replace(hour=0, minute=0, second=0, microsecond=0))
+
+    def collect(self) -> Iterator[Metric]:
+        last = self._last
+        yield GaugeMetricFamily("varsel_database_up", "Whether the database answered.", value=last is not None)
+        if last:
+            yield from _ages(last)
+            yield from _depths(last)
+            yield from _processes(last)
+
+
+def _ages(g: Gauges) -> Iterator[Metric]:
+    def age(since: datetime | None) -> float:
+        return max((g.at - since).total_seconds(), 0.0) if since else 0.0
+
+    queues = g.queues
+    yield GaugeMetricFamily(
+        "varsel_oldest_due_order_age_seconds",
+        "How long ago the earliest order that is due and not processed should have been.",
+        value=age(queues.oldest_due),
+    )
+    unclaimed = GaugeMetricFamily(
+        "varsel_oldest_unclaimed_notification_age_seconds",
+        "How long the first message that nobody has tried to send has waited.",
+        labels=["channel"],
+    )
+    for channel in queues.unclaimed:
+        unclaimed.add_metric([channel], age(queues.oldest_unclaimed.get(channel)))
+    yield unclaimed
+    yield GaugeMetricFamily(
+        "varsel_oldest_unknown_notification_age_seconds",
+        "How long ago the first message left of which nobody knows what became of it.",
+        value=age(queues.oldest_unknown),
+    )
+
+
+def _depths(g: Gauges) -> Iterator[Metric]:
+    queues = g.queues
+    unclaimed = GaugeMetricFamily(
+        "varsel_unclaimed_notifications", "Messages that may leave now; 10000: or more.", labels=["channel"]
+    )
+    for channel, depth in queues.unclaimed.items():
+        unclaimed.add_metric([channel], depth)
+    yield unclaimed
+    for name, what, value in (
+        ("varsel_due_orders", "Orders that are due and not claimed; 10000: or more.", queues.orders_due),
+        ("varsel_claimed_notifications", "Messages that workers hold.", queues.claimed),
+        ("varsel_unknown_notifications", "Messages of which nobody knows what became of them.", queues.unknown),
+        (
+            "varsel_pending_reports",
+            "Delivery reports that are not applied yet; 10000: or more.",
+            queues.reports_pending,
+        ),
+        ("varsel_parked_reports", "Delivery reports that wait for their notification.", queues.reports_parked),
+        ("varsel_dead_reports", "Delivery reports that could not be used.", queues.reports_dead),
+        ("varsel_pending_feed_entries", "Feed entries without a number yet; 10000: or more.", queues.feed_pending),
+    ):
+        yield GaugeMetricFamily(name, what, value=value)
+
+
+def _processes(g: Gauges) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "varsel_uncertain_tries",
+        "Tries of which nobody knows whether the message left.",
+        value=g.doubts.uncertain_tries,
+    )
+    yield CounterMetricFamily(
+        "varsel_possible_duplicates",
+        "Uncertain tries that were followed by another: the message may have come twice.",
+        value=g.doubts.possible_duplicates,
+    )
+    paused = GaugeMetricFamily("varsel_provider_paused", "Whether a provider rests.", labels=["provider", "channel"])
+    failures = GaugeMetricFamily(
+        "varsel_provider_failures", "Failures in a row that a provider is to blame for.", labels=["provider", "channel"]
+    )
+    for provider in g.providers:
+        paused.add_metric([provider.name, provider.channel], provider.paused)
+        failures.add_metric([provider.name, provider.channel], provider.failures)
+    yield from (paused, failures)
+    workers = GaugeMetricFamily("varsel_processes_alive", "Live processes.", labels=["kind"])
+    for kind in ("api", "worker"):
+        workers.add_metric([kind], g.workers.get(kind, 0))
+    yield workers
