@@ -11,7 +11,7 @@ _EMAIL: Final = tuple(timedelta(seconds=s) for s in (30, 120, 300, 900, 1800, 36
 _SMS: Final = tuple(timedelta(minutes=m) for m in (5, 10, 15, 30, 60))
 _INSTANT: Final = tuple(timedelta(seconds=s) for s in (2, 5, 10, 30))
 _REPORT: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120))
-_DOWNLOAD: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120))
+_DOWNLOAD: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120, 300, 900, 1800, 3600))
 _JITTER: Final = 0.2
 
 
@@ -21,9 +21,9 @@ def send_delay(channel: Channel, lane: Lane, attempt: int) -> timedelta:
     return _about(ladder[min(attempt, len(ladder)) - 1])
 
 
-def download_delay(attempt: int) -> timedelta | None:
-    """After the `attempt`-th try of an email whose attachments could not be had; None: as any other email waits."""
-    return _about(_DOWNLOAD[attempt - 1]) if attempt <= len(_DOWNLOAD) else None
+def download_delay(attempt: int) -> timedelta:
+    """After the `attempt`-th try of an email whose attachments could not be had; the same way."""
+    return _about(_DOWNLOAD[min(attempt, len(_DOWNLOAD)) - 1])
 
 
 def return_delay(returns: int) -> timedelta:
