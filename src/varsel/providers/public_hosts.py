@@ -7,13 +7,15 @@ from typing import Final
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-# Explicit, because `is_global` is true for some of these, and differs between releases of Python.
+# Spelt out (RFC 6890 and what came after), because what `is_global` says differs between releases of Python.
 _NEVER: Final = tuple(
     ip_network(net)
     for net in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
-        *("192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"),
-        *("::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+        *("224.0.0.0/4", "240.0.0.0/4"),
+        *("::/128", "::1/128", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16"),
+        *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
     )
 )
 _NAT64: Final = ip_network("64:ff9b::/96")
@@ -53,9 +55,9 @@ def is_public(address: str) -> bool:
     """Raises `ValueError` for what is no address. An address that carries another is as public as that one."""
     found = ip_address(address.partition("%")[0])
     inner = _inner(found)
-    if inner is not None and not is_public(str(inner)):
-        return False
-    return found.is_global and not any(found in net for net in _NEVER if net.version == found.version)
+    if inner is not None:
+        return is_public(str(inner))
+    return not any(found in net for net in _NEVER if net.version == found.version)
 
 
 def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | None:
