@@ -12,6 +12,7 @@ from varsel.heartbeat import beat as heartbeat
 from varsel.log import Log
 from varsel.migrate import make_partitions
 from varsel.status.feed import number_feed
+from varsel.status.retention import prune_feed
 from varsel.timeshift import store as clock_store
 from varsel.timeshift.follow import follow_clock, take_clock
 from varsel.wakeup import Work
@@ -87,6 +88,7 @@ def _steps(parts: Parts, worker: WorkerId, senders: Sequence[Sender], only: Coll
             Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
             Step("forget addresses", sweeper.forget_addresses, every=_MINUTE),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
+            Step("prune feed", partial(prune_feed, parts.db, parts.clock, parts.settings.feed.kept_for), every=_DAY),
         ],
         "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
     }
