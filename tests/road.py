@@ -23,6 +23,8 @@ from varsel.domain.order import EmailTemplate, Lane, Order, OrderChannel, OrderK
 from varsel.domain.schedule import SendWindow
 from varsel.heartbeat import beat
 from varsel.orders.register import Register, Registration
+from varsel.recipients.directory import Outages
+from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.status.feed import number_feed
@@ -59,10 +61,20 @@ class Road:
     settle_after: timedelta | None = timedelta(hours=6)
     window: SendWindow = field(default_factory=SendWindow)
     due_grace: timedelta = timedelta()
+    registers: ContactDirectory | None = None  # live ones, in the place of `directory`
+    outages: Outages | None = None
+    recipients_a_turn: int = 10_000
 
     def __post_init__(self) -> None:
         self.waker = Waker(self.db)
-        self._register = Register(self.db, self.directory, self.clock, self.waker)
+        self._register = Register(
+            self.db,
+            self.registers or self.directory,
+            self.clock,
+            self.waker,
+            live=self.registers is not None,
+            outages=self.outages,
+        )
 
     async def place(self, **changes: Any) -> Registration:
         """Register an order: an email to a direct address, unless `changes` say otherwise."""
@@ -87,12 +99,16 @@ class Road:
         worker = await beat.begin(self.db, kind="worker", lease=lease)
         resolution = Resolution(
             self.db,
-            self.directory,
+            self.registers or self.directory,
             self.conditions,
             self.clock,
             self.waker,
-            ResolutionRules(self.window, LIFETIME, timedelta(seconds=60), due_grace=self.due_grace),
+            ResolutionRules(
+                self.window, LIFETIME, timedelta(seconds=60), self.recipients_a_turn, due_grace=self.due_grace
+            ),
             worker,
+            live=self.registers is not None,
+            outages=self.outages,
         )
         rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
         mail = Sending[Email](self.db, self.mail, Channel.EMAIL, _email, self.clock, self.waker, rules, worker)

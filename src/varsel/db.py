@@ -68,6 +68,18 @@ async def copy_rows(conn: Conn, sql: LiteralString, rows: Iterable[Sequence[obje
         return cur.rowcount
 
 
+@asynccontextmanager
+async def transaction_on(conn: Conn) -> AsyncIterator[None]:
+    """A transaction, as `Database.transaction`, on a connection that `Database.autocommit` gave."""
+    await conn.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        await _to_the_end(_roll_back(conn))
+        raise
+    await _to_the_end(conn.execute("COMMIT"))
+
+
 class Database:
     """A pool of connections to one PostgreSQL. All of them speak UTC and plan every array for what it holds."""
 
@@ -114,17 +126,8 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Conn]:
         """A transaction: committed when the block ends, rolled back when it raises. Its COMMIT is never cancelled."""
-        async with self._connection() as conn:
-            conn.unreplicated = False
-            await conn.execute("BEGIN")
-            try:
-                yield Conn(ReadConn(conn))
-            except BaseException:
-                await _to_the_end(_roll_back(conn))
-                raise
-            await _to_the_end(conn.execute("COMMIT"))
-            if conn.unreplicated:
-                raise Unavailable("the standby database")
+        async with self.autocommit() as conn, transaction_on(conn):
+            yield conn
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["_Connection"]:

@@ -25,14 +25,14 @@ class _Waiting(Generic[M, R]):
 class Batcher(Generic[M, R]):
     """Collects members while a batch is under way, and runs what has come as the next batch.
 
-    `run` answers one result for each member, in order. When it raises, the batch is halved and tried again, so that one
-    bad member never fails its neighbours; `Unavailable` fails them all. It is a task of its own: a client that leaves
-    cancels nothing.
+    `run` answers one result for each member, in order, or the error that concerns this member alone. When it raises,
+    the batch is halved and tried again, so that one bad member never fails its neighbours; `Unavailable` fails them
+    all. It is a task of its own: a client that leaves cancels nothing.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[M]], Awaitable[Sequence[R]]],
+        run: Callable[[Sequence[M]], Awaitable[Sequence[R | Exception]]],
         *,
         max_members: int = 128,
         max_weight: int = 2_000,
@@ -90,5 +90,9 @@ class Batcher(Generic[M, R]):
             await self._answer(batch[middle:])
             return
         for waiting, result in zip(batch, results, strict=True):
-            if not waiting.answer.done():  # the client has left
+            if waiting.answer.done():  # the client has left
+                continue
+            if isinstance(result, Exception):
+                waiting.answer.set_exception(result)
+            else:
                 waiting.answer.set_result(result)

@@ -6,13 +6,15 @@ from typing import Final
 
 from varsel.clock import Clock
 from varsel.db import Database
+from varsel.domain.errors import RegistryUnavailable
 from varsel.domain.ids import ChainId, OrderId
 from varsel.domain.order import Chain, Order
 from varsel.orders import chain_store, store
 from varsel.orders.batch import Batcher
 from varsel.orders.chain_store import Key, StoredChain
 from varsel.orders.creators import Creators
-from varsel.recipients.lookup import LookupSummary, Query, look_up, summarise
+from varsel.recipients.directory import Outages
+from varsel.recipients.lookup import LookupSummary, Query, is_direct, look_up_each, summarise
 from varsel.recipients.ports import ContactDirectory
 from varsel.wakeup import Waker, Work
 
@@ -59,21 +61,37 @@ class _Submission:
 
 
 _Answer = list[LookupSummary | None] | ChainOutcome
+_Lookup = LookupSummary | None | RegistryUnavailable
 
 
 class Register:
     """Where orders are accepted. One for each process: it owns the batcher and remembers creators' ids."""
 
     def __init__(
-        self, db: Database, directory: ContactDirectory, clock: Clock, waker: Waker, *, user_addresses: bool = True
+        self,
+        db: Database,
+        directory: ContactDirectory,
+        clock: Clock,
+        waker: Waker,
+        *,
+        user_addresses: bool = True,
+        live: bool = False,
+        outages: Outages | None = None,
     ) -> None:
+        """`live`: `directory` asks others than our database, so that orders which need nobody do not wait for it.
+
+        `outages`: None when nobody's orders are taken while a register is down that they need.
+        """
         self._db = db
         self._directory = directory
         self._clock = clock
         self._waker = waker
         self._user_addresses = user_addresses
+        self._outages = outages
         self._creators = Creators(db, clock)
+        self._live = live
         self._batcher: Batcher[_Submission, _Answer] = Batcher(self._register)
+        self._asking: Batcher[_Submission, _Answer] = Batcher(self._register)
 
     async def register_order(self, order: Order) -> Registration:
         """Store the order durably and say who can be reached.
@@ -97,30 +115,43 @@ class Register:
 
     async def close(self) -> None:
         await self._batcher.close()
+        await self._asking.close()
 
     async def _submit(self, submission: _Submission) -> _Answer:
         recipients = sum(len(order.recipients) for order in submission.orders)
         if recipients < _BATCHED_BELOW_RECIPIENTS:
-            return await self._batcher.submit(submission, recipients)
+            batcher = self._asking if self._live and _asks(submission) else self._batcher
+            return await batcher.submit(submission, recipients)
         (answer,) = await self._register([submission])
+        if isinstance(answer, RegistryUnavailable):
+            raise answer
         return answer
 
-    async def _register(self, submissions: Sequence[_Submission]) -> list[_Answer]:
+    async def _register(self, submissions: Sequence[_Submission]) -> list[_Answer | RegistryUnavailable]:
         await self._creators.know({s.orders[0].creator for s in submissions})
-        answers: dict[int, _Answer] = {**await self._repeats(dict(enumerate(submissions)))}
+        answers: dict[int, _Answer | RegistryUnavailable] = {**await self._repeats(dict(enumerate(submissions)))}
         fresh = {i: s for i, s in enumerate(submissions) if i not in answers}
         looked_up = await self._look_up([order for s in fresh.values() for order in s.orders])
         for i, submission in fresh.items():
             answers[i] = _decide(submission, [looked_up[order.id] for order in submission.orders])
-        accepted = {i: s for i, s in fresh.items() if not isinstance(answers[i], Unreachable)}
+        accepted = {i: s for i, s in fresh.items() if not isinstance(answers[i], Unreachable | RegistryUnavailable)}
         answers |= await self._store(accepted)
         return [answers[i] for i in range(len(submissions))]
 
-    async def _look_up(self, orders: Sequence[Order]) -> dict[OrderId, LookupSummary | None]:
-        queries = [_query(order) for order in orders]
-        now = self._clock.now()
-        reaches = await look_up(self._directory, queries, now=now, user_addresses=self._user_addresses)
-        return {order.id: summarise(query, reach) for order, query, reach in zip(orders, queries, reaches, strict=True)}
+    async def _look_up(self, orders: Sequence[Order]) -> dict[OrderId, _Lookup]:
+        """Everybody of a batch is looked up at once, in one way or, where creators want another, in two."""
+        now, answers = self._clock.now(), dict[OrderId, _Lookup]()
+        groups: dict[bool, list[Order]] = {}
+        for order in orders:
+            lenient = self._outages is not None and self._outages.concern(order.creator)
+            groups.setdefault(lenient, []).append(order)
+        for lenient, group in groups.items():
+            directory = self._outages.directory if self._outages and lenient else self._directory
+            queries = [_query(order) for order in group]
+            reaches = await look_up_each(directory, queries, now=now, user_addresses=self._user_addresses)
+            for order, query, reach in zip(group, queries, reaches, strict=True):
+                answers[order.id] = reach if isinstance(reach, RegistryUnavailable) else summarise(query, reach)
+        return answers
 
     async def _store(self, submissions: dict[int, _Submission]) -> dict[int, _Answer]:
         """Store them in one transaction. Returns answers for those that lost a race for their idempotency id."""
@@ -154,12 +185,22 @@ class Register:
         return self._creators[chain.creator], chain.idempotency_id, chain.family
 
 
-def _decide(submission: _Submission, lookups: Sequence[LookupSummary | None]) -> _Answer:
+def _decide(submission: _Submission, lookups: Sequence[_Lookup]) -> _Answer | RegistryUnavailable:
     """A v1 order is accepted whoever is missing; a chain only when everybody can be reached, or is reserved."""
+    found: list[LookupSummary | None] = []
+    for lookup in lookups:
+        if isinstance(lookup, RegistryUnavailable):
+            return lookup
+        found.append(lookup)
     if submission.chain is None:
-        return list(lookups)
-    missing = tuple(identifier for lookup in lookups if lookup for identifier in lookup.missing_contact)
+        return found
+    missing = tuple(identifier for lookup in found if lookup for identifier in lookup.missing_contact)
     return Unreachable(missing) if missing else Registered(submission.chain.id)
+
+
+def _asks(submission: _Submission) -> bool:
+    """Whether anybody must be looked up."""
+    return any(not is_direct(r, order.channel) for order in submission.orders for r in order.recipients)
 
 
 def _query(order: Order) -> Query:

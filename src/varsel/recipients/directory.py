@@ -150,11 +150,10 @@ class OrOurCopy:
 
 @dataclass(frozen=True, slots=True)
 class Outages:
-    """While a live register is down, the orders of these creators go by our `copies`; those of all others wait."""
+    """While a live register is down, the orders of `creators` go by what `directory` says; those of all others wait."""
 
     creators: Creators
-    copies: ContactDirectory
+    directory: OrOurCopy
 
-    def directory(self, live: ContactDirectory, creator: str) -> ContactDirectory:
-        """The one to ask for this creator's orders."""
-        return OrOurCopy(live, self.copies) if lists(self.creators, creator) else live
+    def concern(self, creator: str) -> bool:
+        return lists(self.creators, creator)

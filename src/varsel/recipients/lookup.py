@@ -4,12 +4,13 @@ Sources: processing 2.2, 4.1-4.5; http-api 9; design 8 (user-registered addresse
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from varsel.domain.address import normalise_mobile, valid_mobile
+from varsel.domain.errors import RegistryUnavailable
 from varsel.domain.order import OrderChannel, Recipient
 from varsel.recipients.ports import (
     ContactDirectory,
@@ -19,6 +20,8 @@ from varsel.recipients.ports import (
     PersonContact,
     UserContact,
 )
+
+R = TypeVar("R")
 
 _RESOURCE_PREFIX: Final = "urn:altinn:resource:"
 
@@ -84,20 +87,38 @@ async def look_up(
 
     Raises `RegistryUnavailable`: there is no partial answer.
     """
+    answers = []
+    for answer in await look_up_each(directory, queries, now=now, user_addresses=user_addresses):
+        if isinstance(answer, RegistryUnavailable):
+            raise answer
+        answers.append(answer)
+    return answers
+
+
+async def look_up_each(
+    directory: ContactDirectory, queries: Sequence[Query], *, now: datetime, user_addresses: bool = True
+) -> list[list[Reach] | RegistryUnavailable]:
+    """As `look_up`; but a query whose answer needs a register that is down is told so, and the others are answered."""
     asked = _Asked.collect(queries, user_addresses=user_addresses)
     fresh, stale, organisations, externals, users = await asyncio.gather(
-        directory.persons(asked.persons, allow_stale=False, now=now),
-        directory.persons(asked.persons_stale, allow_stale=True, now=now),
-        directory.organisations(asked.organisations),
-        directory.external_identities(asked.externals),
+        _or_down(directory.persons(asked.persons, allow_stale=False, now=now)),
+        _or_down(directory.persons(asked.persons_stale, allow_stale=True, now=now)),
+        _or_down(directory.organisations(asked.organisations)),
+        _or_down(directory.external_identities(asked.externals)),
         _permitted_users(directory, asked.resources, now=now),
     )
-    answers = []
+    answers: list[list[Reach] | RegistryUnavailable] = []
     for q in queries:
         persons, permitted = stale if q.allow_stale else fresh, users.get((q.resource or "", q.action), {})
-        found = _Found(persons, organisations, externals, permitted)
-        answers.append([_reach(r, q.channel, found) for r in q.recipients])
+        answers.append(_reaches(q, _Found(persons, organisations, externals, permitted)))
     return answers
+
+
+async def _or_down(answer: Awaitable[R]) -> R | RegistryUnavailable:
+    try:
+        return await answer
+    except RegistryUnavailable as error:
+        return error
 
 
 def summarise(query: Query, reaches: Iterable[Reach]) -> LookupSummary | None:
@@ -174,43 +195,69 @@ class _Asked:
 
 async def _permitted_users(
     directory: ContactDirectory, resources: Mapping[tuple[str, str], frozenset[str]], *, now: datetime
-) -> dict[tuple[str, str], dict[str, list[UserContact]]]:
+) -> dict[tuple[str, str], dict[str, list[UserContact]] | RegistryUnavailable]:
     """For each (resource, action): the users of each organisation who may act on it."""
-    answer = {}
-    for (resource, action), numbers in resources.items():
-        contacts = await directory.user_addresses(numbers, resource)
-        pairs: set[Pair] = {(number, user.user_id) for number, users in contacts.items() for user in users}
-        permitted = (
-            await directory.permitted(pairs, resource_id=resource, action=action, now=now) if pairs else frozenset()
-        )
-        answer[resource, action] = {
-            number: [user for user in users if (number, user.user_id) in permitted]
-            for number, users in contacts.items()
-        }
-    return answer
+    users = (_permitted(directory, *about, numbers, now=now) for about, numbers in resources.items())
+    return dict(zip(resources, await asyncio.gather(*map(_or_down, users)), strict=True))
+
+
+async def _permitted(
+    directory: ContactDirectory, resource: str, action: str, numbers: frozenset[str], *, now: datetime
+) -> dict[str, list[UserContact]]:
+    contacts = await directory.user_addresses(numbers, resource)
+    pairs: set[Pair] = {(number, user.user_id) for number, users in contacts.items() for user in users}
+    permitted = await directory.permitted(pairs, resource_id=resource, action=action, now=now) if pairs else frozenset()
+    return {
+        number: [user for user in users if (number, user.user_id) in permitted] for number, users in contacts.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the registers answered to the questions of one query."""
+    """What the registers answered to the questions of one query, or that they are down."""
 
-    persons: Mapping[str, PersonContact]
-    organisations: Mapping[str, OrganisationContact]
-    externals: Mapping[str, ExternalContact]
-    users: Mapping[str, list[UserContact]]
+    persons: Mapping[str, PersonContact] | RegistryUnavailable
+    organisations: Mapping[str, OrganisationContact] | RegistryUnavailable
+    externals: Mapping[str, ExternalContact] | RegistryUnavailable
+    users: Mapping[str, list[UserContact]] | RegistryUnavailable
 
 
-def _reach(recipient: Recipient, channel: OrderChannel, found: _Found) -> Reach:
+def _reaches(query: Query, found: _Found) -> list[Reach] | RegistryUnavailable:
+    reaches = []
+    for recipient in query.recipients:
+        reach = _reach(recipient, query.channel, found)
+        if isinstance(reach, RegistryUnavailable):
+            return reach
+        reaches.append(reach)
+    return reaches
+
+
+def _reach(recipient: Recipient, channel: OrderChannel, found: _Found) -> Reach | RegistryUnavailable:
     if is_direct(recipient, channel):
         return Reach(_present(recipient.email), _present(recipient.mobile), direct=True)
     if recipient.national_identity_number:
-        person = found.persons.get(recipient.national_identity_number)
-        return _personal(person, reserved=person.reserved) if person else Reach()
+        return _reach_person(recipient.national_identity_number, found.persons)
     if recipient.organisation_number:
-        number = recipient.organisation_number
-        return clean_organisation(found.organisations.get(number), found.users.get(number, ()))
+        return _reach_organisation(recipient.organisation_number, found)
+    if isinstance(found.externals, RegistryUnavailable):
+        return found.externals
     external = found.externals.get(recipient.external_identity or "")
     return _personal(external, reserved=False) if external else Reach()
+
+
+def _reach_person(id_: str, persons: Mapping[str, PersonContact] | RegistryUnavailable) -> Reach | RegistryUnavailable:
+    if isinstance(persons, RegistryUnavailable):
+        return persons
+    person = persons.get(id_)
+    return _personal(person, reserved=person.reserved) if person else Reach()
+
+
+def _reach_organisation(number: str, found: _Found) -> Reach | RegistryUnavailable:
+    if isinstance(found.organisations, RegistryUnavailable):
+        return found.organisations
+    if isinstance(found.users, RegistryUnavailable):
+        return found.users
+    return clean_organisation(found.organisations.get(number), found.users.get(number, ()))
 
 
 def _personal(contact: PersonContact | ExternalContact, *, reserved: bool) -> Reach:

@@ -1,23 +1,24 @@
 """Stage 2: a due order becomes notifications: claim → condition → lookup → resolve → store, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 from varsel.clock import Clock
-from varsel.db import Conn, Database
+from varsel.db import Conn, Database, transaction_on
 from varsel.domain.errors import RegistryUnavailable, Unavailable
 from varsel.domain.ids import OrderId, WorkerId
 from varsel.domain.notification import State
 from varsel.domain.order import Lane
 from varsel.fates import store as fates
 from varsel.log import Log
+from varsel.recipients.directory import Outages
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution import plan, store
-from varsel.resolution.plan import Due, Piece, Rules
+from varsel.resolution.plan import Due, Rules
 from varsel.resolution.ports import Conditions, Verdict
 from varsel.resolution.resolve import give_up
-from varsel.resolution.store import Claimed, Content, Finished
+from varsel.resolution.store import Claimed, Content, Finished, NewNotification
 from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
@@ -37,7 +38,11 @@ class Resolution:
         waker: Waker,
         rules: Rules,
         worker: WorkerId,
+        *,
+        live: bool = False,
+        outages: Outages | None = None,
     ) -> None:
+        """`live`: `directory` asks others than our database. `outages`: None when all orders wait for registers."""
         self._db = db
         self._directory = directory
         self._conditions = conditions
@@ -45,6 +50,8 @@ class Resolution:
         self._waker = waker
         self._rules = rules
         self._worker = worker
+        self._live = live
+        self._outages = outages
         self._after = dict.fromkeys(Lane, 0)
         self._unsure = dict.fromkeys(Lane, False)
 
@@ -153,27 +160,113 @@ class Resolution:
         self._waker.wake(Work.FEED)
 
     async def _store(self, due: Sequence[Due]) -> None:
+        """The registers are asked first: no transaction is open while we wait for one of them (design 8)."""
+        if sum(order.recipients for order, _ in due) > self._rules.recipients_a_turn:
+            (alone,) = due  # see `plan.turns`
+            await self._store_big(alone)
+            return
         now = self._clock.now()
+        rows: list[NewNotification] = []
+        waiting: dict[OrderId, RegistryUnavailable] = {}
+        for directory, orders in await self._by_directory(due):
+            for piece in plan.pieces(orders):
+                planned, without = await plan.plan_each(directory, piece, self._rules, now=now)
+                rows.extend(each.row for each in planned)
+                waiting |= without
         async with self._db.transaction() as conn:
-            ours = await store.lock_claimed(conn, [order.id for order, _ in due], self._worker)
-            kept = [pair for pair in due if pair[0].id in ours]
-            pending: dict[OrderId, list[datetime]] = {order.id: [] for order, _ in kept}
-            for piece in plan.pieces(kept):
-                await self._store_piece(conn, piece, pending, now)
-            finished = [Finished(id_, len(at), min(at, default=None)) for id_, at in pending.items()]
-            await store.finish_orders(conn, finished, now=now)
-            complete = [f.order for f in finished if not f.pending]
-            await fates.add_to_feed(conn, complete, now=now)
-        self._waker.wake(Work.NOTIFICATIONS)
-        if complete:
-            self._waker.wake(Work.FEED)
-        log.info("orders resolved", orders=len(kept), notifications=sum(f.pending for f in finished))
+            ready = [order.id for order, _ in due if order.id not in waiting]
+            ours = await store.lock_claimed(conn, ready, self._worker)
+            if len(ours) < len(ready):
+                rows = [row for row in rows if row.order in ours]
+            await store.insert_notifications(conn, rows, now=now)
+            tally = _Tally(ours)
+            tally.add(rows)
+            await self._finish(conn, tally, now)
+        self._tell(tally)
+        if waiting:
+            log.warning("registry unavailable", what=next(iter(waiting.values())).what, orders=len(waiting))
+            await self._postpone([pair for pair in due if pair[0].id in waiting])
 
-    async def _store_piece(
-        self, conn: Conn, piece: Piece, pending: dict[OrderId, list[datetime]], now: datetime
-    ) -> None:
-        rows = [planned.row for planned in await plan.plan(self._directory, piece, self._rules, now=now)]
-        await store.insert_notifications(conn, rows, now=now)
+    async def _store_big(self, due: Due) -> None:
+        """An order too big for our memory: its notifications go to the database piece by piece."""
+        now = self._clock.now()
+        order, _ = due
+        ((directory, alone),) = await self._by_directory([due])
+        tally = _Tally([order.id])
+
+        async def rows() -> AsyncIterator[list[NewNotification]]:
+            for piece in plan.pieces(alone):
+                made = [each.row for each in await plan.plan(directory, piece, self._rules, now=now)]
+                tally.add(made)
+                yield made
+
+        async with self._db.autocommit() as conn:
+            store_all = self._store_staged if self._live else self._store_streamed
+            if await store_all(conn, order, rows(), tally, now):
+                self._tell(tally)
+
+    async def _store_streamed(
+        self, conn: Conn, order: Claimed, rows: AsyncIterator[list[NewNotification]], tally: "_Tally", now: datetime
+    ) -> bool:
+        """Whether the order was still ours. Our own copies answer in no time, so the transaction waits for them."""
+        async with transaction_on(conn):
+            if not await store.lock_claimed(conn, [order.id], self._worker):
+                return False
+            async for piece in rows:
+                await store.insert_notifications(conn, piece, now=now)
+            await self._finish(conn, tally, now)
+        return True
+
+    async def _store_staged(
+        self, conn: Conn, order: Claimed, rows: AsyncIterator[list[NewNotification]], tally: "_Tally", now: datetime
+    ) -> bool:
+        """Whether the order was still ours. Costs half as much again as `_store_streamed`."""
+        async with store.stage(conn):
+            async for piece in rows:
+                await store.stage_notifications(conn, piece, now=now)
+            async with transaction_on(conn):
+                if not await store.lock_claimed(conn, [order.id], self._worker):
+                    return False
+                await store.insert_staged(conn)
+                await self._finish(conn, tally, now)
+        return True
+
+    async def _by_directory(self, due: Sequence[Due]) -> list[tuple[ContactDirectory, Sequence[Due]]]:
+        """The orders by whom to ask: it is each creator's own affair what happens while a register is down."""
+        if self._outages is None:
+            return [(self._directory, due)]
+        async with self._db.reading() as conn:
+            names = await store.creator_names(conn, {order.creator for order, _ in due})
+        orders: dict[bool, list[Due]] = {}
+        for order, content in due:
+            orders.setdefault(self._outages.concern(names[order.creator]), []).append((order, content))
+        return [(self._outages.directory if lenient else self._directory, each) for lenient, each in orders.items()]
+
+    async def _finish(self, conn: Conn, tally: "_Tally", now: datetime) -> None:
+        finished = tally.finished()
+        await store.finish_orders(conn, finished, now=now)
+        await fates.add_to_feed(conn, [f.order for f in finished if not f.pending], now=now)
+
+    def _tell(self, tally: "_Tally") -> None:
+        finished = tally.finished()
+        self._waker.wake(Work.NOTIFICATIONS)
+        if not all(f.pending for f in finished):
+            self._waker.wake(Work.FEED)
+        log.info("orders resolved", orders=len(finished), notifications=sum(f.pending for f in finished))
+
+
+class _Tally:
+    """Of each order, how many of its notifications have no fate yet, and when the first of them expires."""
+
+    def __init__(self, orders: Iterable[OrderId]) -> None:
+        self._orders = dict.fromkeys(orders, 0)
+        self._expires_at: dict[OrderId, datetime] = {}
+
+    def add(self, rows: Iterable[NewNotification]) -> None:
         for row in rows:
             if row.state is State.NEW:
-                pending[row.order].append(row.expires_at)
+                self._orders[row.order] += 1
+                self._expires_at[row.order] = min(self._expires_at.get(row.order, row.expires_at), row.expires_at)
+
+    def finished(self) -> list[Finished]:
+        return [Finished(id_, pending, self._expires_at.get(id_)) for id_, pending in self._orders.items()]

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from varsel.domain.errors import RegistryUnavailable
 from varsel.domain.identifiers import subject_key
-from varsel.domain.ids import NotificationId, uuid7
+from varsel.domain.ids import NotificationId, OrderId, uuid7
 from varsel.domain.keywords import has_keyword
 from varsel.domain.notification import Channel, State
-from varsel.domain.order import Recipient
+from varsel.domain.order import Lane, Recipient
 from varsel.domain.schedule import SendWindow, is_daytime, sms_expiry
-from varsel.recipients.lookup import Query, Reach, look_up
+from varsel.recipients.lookup import Query, Reach, look_up_each
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.resolve import Draft, distinct_recipients, resolve
 from varsel.resolution.store import Claimed, Content, NewNotification
 
+_NOBODY: Final = frozenset[str]()
 _RECIPIENTS_A_PIECE: Final = 2_000  # looked up and stored at a time, so that a big order takes bounded memory
 
 
@@ -81,24 +83,40 @@ async def plan(directory: ContactDirectory, piece: Piece, rules: Rules, *, now: 
 
     `now` is when the orders are due. Raises `RegistryUnavailable`.
     """
-    reaches = await look_up(directory, [_query(*part) for part in piece], now=now)
+    planned, waiting = await plan_each(directory, piece, rules, now=now)
+    for error in waiting.values():
+        raise error
+    return planned
+
+
+async def plan_each(
+    directory: ContactDirectory, piece: Piece, rules: Rules, *, now: datetime
+) -> tuple[list[Planned], dict[OrderId, RegistryUnavailable]]:
+    """As `plan`; but orders that need a register which is down have no part in the plan, and are told."""
+    reaches = await look_up_each(directory, [_query(*part) for part in piece], now=now)
+    waiting = {
+        order.id: reach
+        for (order, _, _), reach in zip(piece, reaches, strict=True)
+        if isinstance(reach, RegistryUnavailable)
+    }
     drafts = [
         (order, content, list(_drafts(order, content, recipients, reach)))
         for (order, content, recipients), reach in zip(piece, reaches, strict=True)
+        if not isinstance(reach, RegistryUnavailable)
     ]
-    named = {
-        draft.recipient.identifier or ""
-        for _, content, made in drafts
-        if (channels := _named_channels(content))
-        for draft in made
-        if _wants_name(draft, channels)
-    }
-    names = await directory.names(named) if named else {}
-    return [
+    named = {order.id: named for order, content, made in drafts if (named := _named(content, made))}
+    try:
+        names = await directory.names(frozenset().union(*named.values())) if named else {}
+    except RegistryUnavailable as error:
+        waiting |= dict.fromkeys(named, error)
+        names = {}
+    planned = [
         Planned(draft.recipient, row)
         for order, content, made in drafts
+        if order.id not in waiting
         for draft, row in zip(made, notifications(order, content, made, names, rules, now), strict=True)
     ]
+    return planned, waiting
 
 
 def notifications(
@@ -117,7 +135,7 @@ def notifications(
             order=order.id,
             creator=order.creator,
             channel=draft.channel,
-            lane=order.lane,
+            lane=Lane.COMPOSED if content.attached else order.lane,
             state=State.EXPIRED if draft.state is State.NEW and expires_at <= now else draft.state,
             reason=draft.reason,
             daytime=daytime,
@@ -161,6 +179,12 @@ def _named_channels(content: Content) -> frozenset[Channel]:
     if sms and has_keyword(sms.body):
         named.add(Channel.SMS)
     return frozenset(named)
+
+
+def _named(content: Content, drafts: Iterable[Draft]) -> frozenset[str]:
+    """The identifiers whose names the texts ask for."""
+    channels = _named_channels(content)
+    return frozenset(d.recipient.identifier or "" for d in drafts if _wants_name(d, channels)) if channels else _NOBODY
 
 
 def _wants_name(draft: Draft, named: frozenset[Channel]) -> bool:

@@ -1,6 +1,7 @@
 """SQL of due orders: claim, read, lock again, store the notifications, finish or put back."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -59,7 +60,8 @@ RETURNING id, creator_id, kind, channel, lane, recipients, requested_send_time, 
 
 CONTENT = """
 SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
-       sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint
+       sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
+       attachments IS NOT NULL
   FROM order_content WHERE order_id = ANY(%(orders)s)
 """
 
@@ -69,11 +71,20 @@ SELECT id FROM orders
  ORDER BY id FOR UPDATE
 """
 
-COPY_NOTIFICATIONS = """
-COPY notification (id, order_id, creator_id, channel, lane, state, reason, daytime, state_at, expires_at, wake_at,
-                   subject_kind, subject_key, address, recipient_name)
-FROM STDIN
-"""
+_COLUMNS = """id, order_id, creator_id, channel, lane, state, reason, daytime, state_at, expires_at, wake_at,
+              subject_kind, subject_key, address, recipient_name"""
+
+COPY_NOTIFICATIONS = f"COPY notification ({_COLUMNS}) FROM STDIN"
+
+CREATE_STAGE = f"CREATE TEMPORARY TABLE staged_notification AS SELECT {_COLUMNS} FROM notification WITH NO DATA"
+
+COPY_STAGE = f"COPY staged_notification ({_COLUMNS}) FROM STDIN"
+
+INSERT_STAGED = f"INSERT INTO notification ({_COLUMNS}) SELECT {_COLUMNS} FROM staged_notification"
+
+DROP_STAGE = "DROP TABLE staged_notification"
+
+CREATOR_NAMES = "SELECT id, name FROM creator WHERE id = ANY(%(creators)s)"
 
 FINISH = """
 UPDATE orders o
@@ -137,6 +148,7 @@ class Content:
     resource_id: str | None
     resource_action: str | None
     condition_endpoint: str | None
+    attached: bool = False  # files go with the email
 
     def recipients(self) -> list[Recipient]:
         return [_recipient(document) for document in self.documents]
@@ -200,6 +212,31 @@ async def lock_claimed(conn: Conn, orders: Sequence[OrderId], worker: WorkerId) 
 
 async def insert_notifications(conn: Conn, rows: Iterable[NewNotification], *, now: datetime) -> None:
     await copy_rows(conn, COPY_NOTIFICATIONS, (_columns(row, now) for row in rows))
+
+
+@asynccontextmanager
+async def stage(conn: Conn) -> AsyncIterator[None]:
+    """A place on this connection, outside any transaction, for the notifications of an order that is asked about long.
+
+    Memory does not grow with the order, and no transaction waits for a register (design 8).
+    """
+    await execute(conn, CREATE_STAGE, {})
+    try:
+        yield
+    finally:
+        await execute(conn, DROP_STAGE, {})
+
+
+async def stage_notifications(conn: Conn, rows: Iterable[NewNotification], *, now: datetime) -> None:
+    await copy_rows(conn, COPY_STAGE, (_columns(row, now) for row in rows))
+
+
+async def insert_staged(conn: Conn) -> None:
+    await execute(conn, INSERT_STAGED, {})
+
+
+async def creator_names(conn: ReadConn, creators: Collection[CreatorId]) -> dict[CreatorId, str]:
+    return dict(await fetch(conn, CREATOR_NAMES, {"creators": list(creators)}, _creator_name))
 
 
 async def finish_orders(conn: Conn, finished: Sequence[Finished], *, now: datetime) -> None:
@@ -267,9 +304,7 @@ def _claimed(
 
 
 def _content(*columns: Any) -> Content:
-    (order, e_sender, e_subject, e_body, e_type, s_sender, s_body, recipients, time, ignore, stale, res, act, cond) = (
-        columns
-    )
+    order, e_sender, e_subject, e_body, e_type, s_sender, s_body, recipients, time, ignore, *rest = columns
     return Content(
         order,
         EmailTemplate(e_sender, e_subject, e_body, ContentType(e_type)) if e_body is not None else None,
@@ -277,11 +312,12 @@ def _content(*columns: Any) -> Content:
         recipients,
         SendingTime(time) if time else None,
         bool(ignore),
-        stale,
-        res,
-        act,
-        cond,
+        *rest,
     )
+
+
+def _creator_name(id_: int, name: str) -> tuple[CreatorId, str]:
+    return CreatorId(id_), name
 
 
 def _recipient(document: dict[str, str]) -> Recipient:
