@@ -179,7 +179,8 @@ def make_parts(
     wake: Callable[[Work], None] = lambda _work: None,
     place_instant: PlaceInstant | None = None,
 ) -> ApiParts:
-    """An API that accepts the tokens of the home's development issuer. `directory`: of previews."""
+    """An API that accepts the tokens of the home's development issuer. `directory`: of previews and look-ups."""
+    directory = directory or FakeDirectory()
     issuer = DevelopmentIssuer(home)
     server = settings.server
     return ApiParts(
@@ -197,7 +198,8 @@ def make_parts(
         register_chain=register_chain or Orders().register_chain,
         place_instant=place_instant or Orders().place_instant,
         feed=FeedReader(database, max_waiting=settings.feed.max_waiting),
-        previewer=Previewer(directory or FakeDirectory(), clock, RULES, PRICES),
+        previewer=Previewer(directory, clock, RULES, PRICES),
+        directory=directory,
         wake=wake,
         issuer=issuer,
     )

@@ -26,6 +26,7 @@ from varsel.api.orders import order_routes
 from varsel.api.parts import ApiParts
 from varsel.api.previews import preview_routes
 from varsel.api.problems import Invalid, Refusal, unavailable
+from varsel.api.profile import profile_routes
 from varsel.api.shipments import shipment_routes
 from varsel.api.support import support_routes
 from varsel.api.triggers import trigger_routes
@@ -53,6 +54,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *metrics_routes(parts),
             *metrics_file_routes(parts),
             *gauge_routes(parts),
+            *profile_routes(parts),
             *extra_routes,
             *health_routes(parts),
             *(discovery_routes(parts.issuer, parts.base) if parts.issuer else ()),

@@ -22,7 +22,7 @@ from varsel.log import Log
 
 log = Log(__name__)
 
-_FOLDED: Final = ("/notifications/", "/health", "/swagger")
+_FOLDED: Final = ("/notifications/", "/profile/", "/registry/", "/health", "/swagger")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Parameter = Mapping[str, Any]

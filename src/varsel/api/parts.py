@@ -12,6 +12,7 @@ from varsel.domain.order import Chain, Order
 from varsel.issuer import DevelopmentIssuer
 from varsel.orders.register import ChainOutcome, Registered, Registration, Repeated
 from varsel.preview.preview import Previewer
+from varsel.recipients.ports import ContactDirectory
 from varsel.settings import Settings
 from varsel.status.feed import FeedReader
 from varsel.wakeup import Work
@@ -34,6 +35,7 @@ class ApiParts:
     place_instant: Callable[[Chain, Order, timedelta | None], Awaitable[Registered | Repeated]]
     feed: FeedReader
     previewer: Previewer
+    directory: ContactDirectory
     wake: Callable[[Work], None]
     issuer: DevelopmentIssuer | None = None
 

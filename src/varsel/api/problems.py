@@ -1,6 +1,7 @@
 """Errors as they look on the wire (http-api 5). Raise a `Refusal` anywhere below a route; the app answers it."""
 
 import json
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ _TITLES: Final = {
     409: ("https://tools.ietf.org/html/rfc9110#section-15.5.10", "Conflict"),
     413: ("https://tools.ietf.org/html/rfc9110#section-15.5.14", "Content Too Large"),
     415: ("https://tools.ietf.org/html/rfc9110#section-15.5.16", "Unsupported Media Type"),
+    422: ("https://tools.ietf.org/html/rfc9110#section-15.5.21", "Unprocessable Content"),
+    429: ("https://tools.ietf.org/html/rfc6585#section-4", "Too Many Requests"),
+    500: ("https://tools.ietf.org/html/rfc9110#section-15.6.1", "Internal Server Error"),
     503: ("https://tools.ietf.org/html/rfc9110#section-15.6.4", "Service Unavailable"),
 }
 
@@ -77,6 +81,14 @@ def generic(status: int, headers: Mapping[str, str] | None = None, *, detail: st
     type_, title = _TITLES[status]
     problem = {"type": type_, "title": title, "status": status}
     return Refusal(status, {**problem, "detail": detail} if detail else problem, headers)
+
+
+def too_many(wait: timedelta) -> Refusal:
+    """429 with the seconds to wait, also as a property (registries 4.3)."""
+    seconds = max(1, math.ceil(wait.total_seconds()))
+    type_, title = _TITLES[429]
+    problem = {"type": type_, "title": title, "status": 429, "retryAfterSeconds": seconds}
+    return Refusal(429, problem, {"Retry-After": str(seconds)})
 
 
 def altinn(code: str, headers: Mapping[str, str] | None = None) -> Refusal:

@@ -77,6 +77,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             place_instant=instants.place,
             feed=feed,
             previewer=parts.previewer(),
+            directory=parts.directory,
             wake=parts.waker.wake,
             issuer=issuer,
         ),

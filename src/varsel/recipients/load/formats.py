@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +146,11 @@ def _json_fields(line: str, columns: Columns, form: Form) -> dict[str, str]:
         raise BadLine("", "json") from None
     if not isinstance(members, dict):
         raise BadLine("", "json")
+    return fields_of(members, columns, form)
+
+
+def fields_of(members: Mapping[str, object], columns: Columns, form: Form) -> dict[str, str]:
+    """The members of a JSON object as the fields that CSV would hold. Raises `BadLine`."""
     known = columns.required | columns.optional
     fields = {}
     for name, value in members.items():

@@ -1,6 +1,7 @@
 """Staging and merging of loaded rows (registries 7.3, 7.5): COPY into a temporary table, then one merge."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final, LiteralString
@@ -81,14 +82,57 @@ async def merge(conn: Conn, kind: Kind, *, now: datetime) -> Merged:
     """
     await execute(conn, "SET LOCAL work_mem = '128MB'", {})
     try:
-        merged = await fetch_one(conn, _merge_sql(TABLES[kind]), {"now": now}, Merged)
+        merged = await fetch_one(conn, _merge_sql(TABLES[kind], "pg_temp.load_stage"), {"now": now}, Merged)
     except UniqueViolation as e:
-        raise Rejected("not-unique", f"two rows share a value that must be unique: {e.diag.constraint_name}") from e
+        raise _not_unique(e) from e
     assert merged is not None
     return merged
 
 
-def _merge_sql(table: Table) -> LiteralString:
+async def merge_batch(conn: Conn, kind: Kind, batch: Sequence[Row], *, now: datetime) -> Merged:
+    """As `merge`, for rows that need no stage."""
+    table = TABLES[kind]
+    params = {"now": now, "rows": _as_json(table.columns, batch)}
+    try:
+        merged = await fetch_one(conn, _merge_sql(table, _batch_sql(table)), params, Merged)
+    except UniqueViolation as e:
+        raise _not_unique(e) from e
+    assert merged is not None
+    return merged
+
+
+async def delete_batch(conn: Conn, kind: Kind, keys: Sequence[tuple[object, ...]]) -> int:
+    """Remove rows by their keys, as far as nobody else than files and batches wrote them. Returns how many."""
+    table = TABLES[kind]
+    same = " AND ".join(f"t.{c} = k.{c}" for c in table.key)
+    sql = f"DELETE FROM {table.name} t USING {_batch_sql(table)} k WHERE {same} AND t.source = 'file'"
+    return await execute(conn, sql, {"rows": _as_json(table.key, keys)})
+
+
+async def count_others(conn: ReadConn, kind: Kind, keys: Sequence[tuple[object, ...]]) -> int:
+    """How many of these rows somebody else wrote: a feed, or a user."""
+    table = TABLES[kind]
+    same = " AND ".join(f"t.{c} = k.{c}" for c in table.key)
+    chosen = f"SELECT DISTINCT {', '.join(table.key)} FROM {_batch_sql(table)} b"
+    sql = f"SELECT count(*) FROM {table.name} t JOIN ({chosen}) k ON {same} WHERE t.source <> 'file'"
+    return int(await fetch_value(conn, sql, {"rows": _as_json(table.key, keys)}))
+
+
+def _batch_sql(table: Table) -> LiteralString:
+    """The rows of a batch, with the types of the table, and their places as `line`."""
+    records = f"jsonb_populate_recordset(NULL::{table.name}, %(rows)s::jsonb) WITH ORDINALITY"
+    return f"(SELECT r.*, r.ordinality AS line FROM {records} AS r)"
+
+
+def _as_json(columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> str:
+    return json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)
+
+
+def _not_unique(error: UniqueViolation) -> Rejected:
+    return Rejected("not-unique", f"two rows share a value that must be unique: {error.diag.constraint_name}")
+
+
+def _merge_sql(table: Table, staged: LiteralString) -> LiteralString:
     key, columns = ", ".join(table.key), ", ".join(table.columns)
     rest = [c for c in table.columns if c not in table.key]
     if rest:
@@ -101,7 +145,7 @@ def _merge_sql(table: Table) -> LiteralString:
         change = "NOTHING"
     return f"""
 WITH last AS MATERIALIZED (
-    SELECT DISTINCT ON ({key}) * FROM pg_temp.load_stage ORDER BY {key}, line DESC
+    SELECT DISTINCT ON ({key}) * FROM {staged} s ORDER BY {key}, line DESC
 ), merged AS (
     INSERT INTO {table.name} AS t ({columns}, source, changed_at)
     SELECT {columns}, 'file', %(now)s FROM last{" ORDER BY line" if table.keeps_order else ""}
@@ -144,6 +188,12 @@ def _not_staged(table: Table) -> LiteralString:
 async def lock(conn: Conn) -> None:
     """Until the end of the transaction: merges never overlap, so they cannot deadlock."""
     await execute(conn, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+
+
+async def lock_soon(conn: Conn) -> None:
+    """As `lock`, but not for long: raises `Unavailable` (through the transaction) while a large merge runs."""
+    await execute(conn, "SET LOCAL lock_timeout = '5s'", {})
+    await lock(conn)
 
 
 async def analyze_stage(conn: Conn) -> None:

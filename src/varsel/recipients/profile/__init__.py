@@ -1,0 +1,1 @@
+"""What users register for themselves: addresses for an organisation, private numbers, and that they own them."""
