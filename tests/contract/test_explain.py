@@ -90,7 +90,8 @@ async def test_a_delivered_email_has_the_story_of_its_road(api: Api) -> None:
         "order.completed",
         "feed.entry",
     ]
-    accepted, report = told["story"][2:4]
+    created, accepted, report = told["story"][1:4]
+    assert (created["code"], created["text"]) == ("Email", "An email to kari@example.com was created.")
     assert (accepted["provider"], accepted["attempt"], accepted["at"]) == ("mail", 1, "2026-11-23T10:00:00Z")
     assert (report["code"], report["at"], report["detail"]) == ("delivered", "2026-11-23T10:02:00Z", "delivered")
 

@@ -18,7 +18,10 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = ("README.md", "docs/api.md", "docs/chains.md", "docs/sandbox.md", "docs/quick-start.md")  # the last ones move the clock
+PAGES: Final = (
+    *("README.md", "docs/api.md", "docs/chains.md", "docs/previews.md"),
+    *("docs/sandbox.md", "docs/quick-start.md"),  # they move the clock
+)
 PORT: Final = "localhost:5090"
 BLOCK: Final = re.compile(r"^```sh run\n(?P<code>.*?)^```\n(?:\s*^```json\n(?P<answer>.*?)^```$)?", re.M | re.S)
 MARK: Final = "\x1e"

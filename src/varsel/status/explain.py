@@ -225,11 +225,13 @@ def _of_notifications(facts: Facts) -> Iterator[Event]:
 
 def _created(order: OrderFacts, notification: NotificationFacts, known: Iterable[datetime]) -> Event:
     at = _created_at(order, notification, known)
-    by = "An email" if notification.channel is Channel.EMAIL else "An SMS"
-    kind, text = EventKind.NOTIFICATION_CREATED, f"{by} to {notification.address} was created."
     if notification.state is State.FAILED and notification.never_tried:
-        kind, text = EventKind.NOTIFICATION_UNREACHABLE, notification.name.description
-    return Event(at, kind, text, code=notification.name.v2, notification=notification.id)
+        name = notification.name
+        kind, text, code = EventKind.NOTIFICATION_UNREACHABLE, name.description, name.v2
+    else:
+        by, code = ("An email", "Email") if notification.channel is Channel.EMAIL else ("An SMS", "SMS")
+        kind, text = EventKind.NOTIFICATION_CREATED, f"{by} to {notification.address} was created."
+    return Event(at, kind, text, code=code, notification=notification.id)
 
 
 def _created_at(order: OrderFacts, notification: NotificationFacts, known: Iterable[datetime]) -> datetime:
