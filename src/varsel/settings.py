@@ -30,7 +30,9 @@ def _split(value: object) -> object:
     return tuple(word for part in value.split(",") if (word := part.strip())) if isinstance(value, str) else value
 
 
-Creators = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+Creators = Words
 """Names of creators, in any letter case; `*` stands for all."""
 
 
@@ -139,8 +141,18 @@ class RegistrySettings(_Section):
     stale_after_months: int = Field(default=18, ge=0)  # 0: never stale
     inherit_from_main_unit: bool = True
     person_name_order: Literal["display", "short"] = "display"
+    person_name_case: Literal["as-is", "title"] = "as-is"  # the population register writes capitals
+    lower_name_particles: Words = ("af", "av", "da", "de", "del", "der", "di", "du", "la", "van", "von", "zu")
     fallback_when_no_usable_address: bool = False  # to the main unit, also for subunits that have unusable addresses
-    person_provider: Literal["local", "krr-direct"] = "local"  # krr-direct: KRR is asked each time, nothing is copied
+    # Who answers each question. altinn: its live services, see [altinn]; krr-direct: KRR; both each time, uncopied
+    person_provider: Literal["local", "krr-direct", "altinn", "none"] = "local"
+    org_provider: Literal["local", "altinn", "none"] = "local"
+    main_unit_provider: Literal["local", "altinn"] = "local"  # of organisations that `org_provider` does not know
+    external_provider: Literal["local", "altinn", "none"] = "local"
+    user_provider: Literal["local", "altinn", "none"] = "local"
+    authz_provider: Literal["local", "altinn", "deny-all"] = "local"
+    name_provider: Literal["local", "altinn", "none"] = "local"
+    local_copy_creators: Creators = ()  # while a live register is down our copy serves them; the orders of others wait
     max_copy_age: timedelta = timedelta(hours=24)  # of a copy that follows a feed; older: no answer. 0: any age will do
     krr_changes_url: SafeUrl | None = None
     krr_lookup_url: SafeUrl | None = None
@@ -170,12 +182,43 @@ class RegistrySettings(_Section):
             "business_reception_url": self.business_write_mode == "upstream",
             **dict.fromkeys(
                 ("maskinporten_issuer", "maskinporten_token_url", "maskinporten_client_id", "maskinporten_jwk"),
-                self.krr_sync_enabled or self.person_provider == "krr-direct" or bool(self.maskinporten_scope_business),
+                self.krr_sync_enabled
+                or self.person_provider == "krr-direct"
+                or bool(self.maskinporten_scope_business or self.maskinporten_token_url),
             ),
         }
         if missing := [name for name, used in needed.items() if used and getattr(self, name) is None]:
             raise ValueError(f"a register is switched on that needs these too: {', '.join(missing)}")
         return self
+
+
+class AltinnSettings(_Section):
+    """Altinn's live services (registries 6). Each is asked when a provider of [registry] says so."""
+
+    profile_url: SafeUrl | None = None  # such as https://platform.altinn.no/profile/api/v1/
+    register_url: SafeUrl | None = None  # such as https://platform.altinn.no/register/api/v1/
+    authorization_url: SafeUrl | None = None  # such as https://platform.altinn.no/authorization/api/v1/
+    subscription_key: SecretStr | None = None  # for Authorization
+    # For Register: a platform access token that we sign, or, from outside, one exchanged for Maskinporten's
+    platform_token_key: SecretStr | None = None  # RSA private key in PEM
+    platform_component: str = "notifications"  # as which we sign
+    exchange_url: SafeUrl | None = (
+        None  # such as https://platform.altinn.no/authentication/api/v1/exchange/maskinporten
+    )
+    exchange_scope: str = "altinn:register/partylookup.admin"
+    connect_timeout: timedelta = timedelta(seconds=2)
+    read_timeout: timedelta = timedelta(seconds=20)
+    total_timeout: timedelta = timedelta(seconds=30)  # of one try; there are up to three
+    connections: int = Field(default=10, ge=1, le=100)  # of one process to each service
+    breaker_failures: int = Field(default=10, ge=1)  # in a row; then nothing is asked for a while
+    breaker_pause: timedelta = timedelta(seconds=15)
+    max_persons: int = Field(default=2_000, ge=1)  # in one request, and so below
+    max_organisations: int = Field(default=1_000, ge=1)
+    max_units: int = Field(default=100, ge=1, le=100)
+    max_names: int = Field(default=1_000, ge=1, le=1_000)
+    max_parties: int = Field(default=100, ge=1, le=100)
+    authz_batch_size: int = Field(default=500, ge=1)  # pairs of a user and an organisation
+    always_request_stale: bool = True  # and withhold here what is stale: else some reserved people look unknown
 
 
 _CODE: Final = "$code$"
@@ -334,6 +377,7 @@ class Settings(_Section):
     senders: SenderSettings = SenderSettings()
     processing: ProcessingSettings = ProcessingSettings()
     registry: RegistrySettings = RegistrySettings()
+    altinn: AltinnSettings = AltinnSettings()
     profile: ProfileSettings = ProfileSettings()
     feed: FeedSettings = FeedSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -362,6 +406,30 @@ class Settings(_Section):
         found = [name for name, used in forbidden.items() if used]
         if self.environment == "production" and found:
             raise ValueError(f"not in production: {', '.join(found)}")
+        return self
+
+    @model_validator(mode="after")
+    def _complete_for_altinn(self) -> Self:
+        registry, altinn = self.registry, self.altinn
+        profile = (
+            registry.person_provider,
+            registry.org_provider,
+            registry.external_provider,
+            registry.user_provider,
+        )
+        authorization = registry.authz_provider == "altinn"
+        register = authorization or "altinn" in (registry.name_provider, registry.main_unit_provider)
+        needed = {
+            "profile_url": "altinn" in profile,
+            "register_url": register,
+            "platform_token_key": register and altinn.exchange_url is None,
+            "authorization_url": authorization,
+            "subscription_key": authorization,
+        }
+        if missing := [f"altinn.{name}" for name, used in needed.items() if used and getattr(altinn, name) is None]:
+            raise ValueError(f"registry asks Altinn, which needs these too: {', '.join(missing)}")
+        if altinn.exchange_url and registry.maskinporten_token_url is None:
+            raise ValueError("altinn.exchange_url needs registry.maskinporten_token_url and what belongs to it")
         return self
 
 
