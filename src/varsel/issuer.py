@@ -58,10 +58,19 @@ class DevelopmentIssuer:
             claims["urn:altinn:org"] = org
         return _sign(claims, self._bearer)
 
-    def mint_user(self, user_id: int, expires: timedelta, *, scopes: Collection[str] = (ENDUSER_SCOPE,)) -> str:
-        """A bearer token of somebody who has logged in by an electronic identity."""
+    def mint_user(
+        self,
+        user_id: int,
+        expires: timedelta,
+        *,
+        scopes: Collection[str] = (ENDUSER_SCOPE,),
+        login: str | None = "BankID",
+    ) -> str:
+        """A bearer token of somebody who has logged in, and how."""
         claims = {"iss": "varsel-development", "scope": " ".join(scopes), "urn:altinn:userid": user_id}
-        return _sign({**_lifetime(expires), **claims, "urn:altinn:authenticatemethod": "BankID"}, self._bearer)
+        if login is not None:
+            claims["urn:altinn:authenticatemethod"] = login
+        return _sign(_lifetime(expires) | claims, self._bearer)
 
     def mint_platform(self, org: str, expires: timedelta) -> str:
         """A platform access token: its issuer is the creator."""
