@@ -270,6 +270,21 @@ def test_a_wrong_method_is_an_empty_405(front: Front, method: str, path: str) ->
     assert (reply.status, reply.content) == (405, b"")
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("", "GET, POST"),
+        ("/", "GET, POST"),
+        ("/preview", "POST"),
+        (f"/{UNKNOWN}", "GET"),
+        (f"/{UNKNOWN}/cancel", "PUT"),
+    ],
+)
+def test_a_wrong_method_hears_all_that_are_right(front: Front, path: str, methods: str) -> None:
+    reply = front.client.call("OPTIONS", ORDERS + path)
+    assert (reply.status, reply.headers["Allow"]) == (405, methods)
+
+
 def test_an_unknown_path_is_an_empty_404(front: Front) -> None:
     for path in ("/", "/notifications", f"{ORDERS}/{UNKNOWN}/nothing"):
         reply = front.client.get(path)

@@ -202,12 +202,14 @@ def test_instants_are_shown_without_trailing_zeros(microsecond: int, shown: str)
     assert format_instant(NOW.replace(microsecond=microsecond)) == f"2026-11-23T{shown}"
 
 
-@pytest.mark.parametrize(("value", "number"), [(300, 300), ("300", 300), (-1, -1), ("0", 0), (10**18 - 1, 10**18 - 1)])
-def test_numbers_may_be_sent_as_text(value: object, number: int) -> None:
+@pytest.mark.parametrize(
+    ("value", "number"), [(300, 300), (300.0, 300), ("300", 300), (-1, -1), ("0", 0), (10**18 - 1, 10**18 - 1)]
+)
+def test_whole_numbers_may_be_sent_as_text_and_with_a_point(value: object, number: int) -> None:
     assert parsed(Numbers, encoded({"count": value})).count == number
 
 
-@pytest.mark.parametrize("value", [True, 1.0, "1.0", "", " 1", "1\n", "x", 10**18, "9" * 5_000, None, [1], "１"])
+@pytest.mark.parametrize("value", [True, 1.5, "1.0", "", " 1", "1\n", "x", 10**18, "9" * 5_000, None, [1], "１"])
 def test_nothing_else_is_a_number(value: object) -> None:
     assert len(errors_of(Numbers, encoded({"count": value}))) == 1
 

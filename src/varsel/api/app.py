@@ -15,7 +15,7 @@ from varsel.api.bodies import pascal
 from varsel.api.composed import composed_routes
 from varsel.api.discovery import discovery_routes
 from varsel.api.explain import explain_routes
-from varsel.api.frame import Frame
+from varsel.api.frame import Frame, methods_of
 from varsel.api.future_orders import future_order_routes
 from varsel.api.gauges import gauge_routes
 from varsel.api.health import health_routes
@@ -86,10 +86,11 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return unavailable(error).response(request)
 
 
-async def _empty(_request: Request, error: Exception) -> Response:
+async def _empty(request: Request, error: Exception) -> Response:
     """Unknown paths, wrong methods: the status says it all (http-api 5.4)."""
     assert isinstance(error, HTTPException)
-    return Response(status_code=error.status_code, headers=error.headers)
+    headers = {"Allow": methods_of(request)} if error.status_code == 405 else error.headers
+    return Response(status_code=error.status_code, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

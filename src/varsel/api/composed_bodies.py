@@ -10,6 +10,7 @@ from varsel.api.fields import OptionalInstant, RequiredText, Text, check_time
 from varsel.api.future_bodies import DialogportenBody
 from varsel.api.recipient_bodies import EmailSettingsBody
 from varsel.api.rules import NOT_AN_EMAIL, is_url, unless_blank
+from varsel.api.shapes import AttachmentUrlText, FilenameText, MimeTypeText, RequiredEmailText, UrlText
 from varsel.domain.address import valid_email
 from varsel.domain.attachments import MIME_TYPES, FileStores, valid_filename
 from varsel.domain.ids import ChainId, OrderId, uuid7
@@ -20,9 +21,9 @@ from varsel.settings import SenderSettings
 class AttachmentBody(Body):
     """`sas_url` is a secret: no message repeats it."""
 
-    filename: RequiredText
-    mime_type: RequiredText
-    sas_url: Text
+    filename: FilenameText
+    mime_type: MimeTypeText
+    sas_url: AttachmentUrlText
 
     def check_rules(self, path: str, stores: FileStores, send_time: datetime, findings: Findings) -> None:
         if not valid_filename(self.filename):
@@ -41,7 +42,7 @@ class ComposedEmailSettingsBody(EmailSettingsBody):
 
 
 class ComposedRecipientBody(Body):
-    email_address: RequiredText
+    email_address: RequiredEmailText
     email_settings: ComposedEmailSettingsBody
 
 
@@ -53,7 +54,7 @@ class ComposedEmailBody(Body):
     idempotency_id: RequiredText
     senders_reference: Text | None = None
     requested_send_time: OptionalInstant = None
-    condition_endpoint: Text | None = None
+    condition_endpoint: UrlText | None = None
     dialogporten_association: DialogportenBody | None = None
     recipient: ComposedRecipientBody
 

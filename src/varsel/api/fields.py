@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeGuard
 
 from pydantic import GetJsonSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -18,7 +18,8 @@ _INSTANT: Final = re.compile(
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Any text without NUL, which the database cannot hold."""
 
-RequiredText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+NOT_BLANK: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
+RequiredText = Annotated[str, StringConstraints(pattern=NOT_BLANK)]
 """Text that says something: not empty, not only blanks."""
 
 
@@ -68,8 +69,8 @@ class OneOf:
             member = None
             if isinstance(value, str):
                 member = by_name.get(value.lower())
-            elif type(value) is int:  # true is no number here
-                member = by_number.get(value)
+            elif is_whole(value):
+                member = by_number.get(int(value))
             if member is None:
                 raise PydanticCustomError("choice", "The value must be one of {names}.", {"names": names})
             return member
@@ -92,6 +93,11 @@ class _Integer:
         return {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _NUMBER.pattern}]}
 
 
+def is_whole(value: object) -> TypeGuard[float]:
+    """Whether a JSON number is whole; `2.0` is. True is no number."""
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
 Integer = Annotated[int, _Integer()]
 _NUMBER: Final = re.compile(r"^-?[0-9]{1,18}$")
 
@@ -99,8 +105,8 @@ _NUMBER: Final = re.compile(r"^-?[0-9]{1,18}$")
 def _read_integer(value: object) -> int:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
-    if type(value) is int and abs(value) < 10**18:
-        return value
+    if is_whole(value) and abs(value) < 10**18:
+        return int(value)
     raise PydanticCustomError("integer", "The value must be an integer.")
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from varsel.api.bodies import Body
@@ -118,6 +119,14 @@ def _with_nul(query: bytes) -> Invalid | None:
         if "\0" in name or "\0" in value:
             return Invalid({name.replace("\0", ""): ["NUL is not allowed."]})
     return None
+
+
+def methods_of(request: Request) -> str:
+    """For `Allow`: the methods of all routes with the request's path. A path that is spelt out goes before `{id}`."""
+    routes = request.scope["app"].routes
+    found = [r for r in routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
+    plain = [r for r in found if not r.param_convertors]
+    return ", ".join(sorted({method for r in plain or found for method in r.methods or ()}))
 
 
 def _places(error: BaseException) -> list[str]:

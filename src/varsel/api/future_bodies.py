@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from varsel.api.bodies import Body, Findings, in_chunks
-from varsel.api.fields import ContractInstant, Duration, Integer, OptionalInstant, RequiredText, Text, check_time
+from varsel.api.fields import ContractInstant, Duration, OptionalInstant, RequiredText, Text, check_time
 from varsel.api.recipient_bodies import NotificationRecipientBody
 from varsel.api.rules import is_url, unless_blank
+from varsel.api.shapes import DelayDays, UrlText, exactly_one
 from varsel.domain.ids import ChainId, OrderId, uuid7
 from varsel.domain.order import Chain, Order, OrderFamily, OrderKind
 from varsel.settings import SenderSettings
@@ -38,7 +39,7 @@ class _PartBody(Body):
     """What the main order and a reminder have in common."""
 
     senders_reference: Text | None = None
-    condition_endpoint: Text | None = None
+    condition_endpoint: UrlText | None = None
     recipient: NotificationRecipientBody
 
     def check_part(self, path: str, findings: Findings) -> None:
@@ -75,7 +76,13 @@ class _PartBody(Body):
 class ReminderBody(_PartBody):
     """Due so long after the main order's time, or at an instant of its own. `delay` is our addition."""
 
-    delay_days: Integer | None = None
+    model_config = ConfigDict(
+        json_schema_extra=exactly_one(
+            delay_days=["integer", "string"], delay=["string"], requested_send_time=["string"]
+        )
+    )
+
+    delay_days: DelayDays | None = None
     delay: Duration | None = None
     requested_send_time: ContractInstant | None = None
 

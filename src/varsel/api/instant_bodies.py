@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from varsel.api.bodies import Body, Findings
-from varsel.api.fields import Integer, OneOf, RequiredText, Text
+from varsel.api.fields import OneOf, RequiredText, Text
 from varsel.api.rules import NOT_A_MOBILE, NOT_AN_EMAIL, check_sms_length, one_line, unless_blank
+from varsel.api.shapes import EmailText, LifeSeconds, MobileText
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.ids import ChainId, OrderId, uuid7
 from varsel.domain.order import (
@@ -44,8 +45,8 @@ class InstantSmsSettingsBody(Body):
 
 
 class InstantSmsBody(Body):
-    phone_number: Text
-    time_to_live_in_seconds: Integer
+    phone_number: MobileText
+    time_to_live_in_seconds: LifeSeconds
     sms_settings: InstantSmsSettingsBody
 
     def check_rules(self, path: str, findings: Findings) -> None:
@@ -66,14 +67,14 @@ class InstantSmsBody(Body):
 
 
 class InstantEmailSettingsBody(Body):
-    sender_email_address: Text | None = None
+    sender_email_address: EmailText | None = None
     subject: RequiredText
     body: RequiredText
     content_type: Annotated[ContentType, OneOf(ContentType)] = ContentType.PLAIN
 
 
 class InstantEmailBody(Body):
-    email_address: Text
+    email_address: EmailText
     email_settings: InstantEmailSettingsBody
 
     def check_rules(self, path: str, findings: Findings) -> None:

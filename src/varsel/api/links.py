@@ -1,4 +1,7 @@
-"""What an answer leads to, as OpenAPI links: from an order to its views, and from the feed to its shipments."""
+"""What an answer leads to, as OpenAPI links: from an order to its views, and from one view to the others.
+
+Lists and optional properties lead nowhere: a link must hold for every answer.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,39 +9,26 @@ from typing import Any, Final
 Links = Mapping[str, Mapping[str, Any]]
 """By name; each leads to an `operationId`. One that is not served is left out."""
 
+_VIEWS: Final = (
+    "getOrder",
+    "getOrderStatus",
+    "getOrderEmails",
+    "getOrderSms",
+    "cancelOrder",
+    "getShipment",
+    "explainOrder",
+)
 
-def _order(id_: str) -> Links:
+
+def _to_views(id_: str) -> Links:
     """To everything that takes the id of an order; `id_` says where the answer has it."""
-    views = (
-        "getOrder",
-        "getOrderStatus",
-        "getOrderEmails",
-        "getOrderSms",
-        "cancelOrder",
-        "getShipment",
-        "explainOrder",
-    )
-    return {name: {"operationId": name, "parameters": {"id": id_}} for name in views}
+    return {name: {"operationId": name, "parameters": {"id": id_}} for name in _VIEWS}
 
 
-def _reference(reference: str) -> Links:
-    """To everything that takes a sender's reference."""
-    return {
-        name: {"operationId": name, "parameters": {"sendersReference": reference}}
-        for name in ("findOrders", "cancelOrders")
-    }
-
-
-_V1: Final = {**_order("$response.body#/orderId"), **_reference("$request.body#/sendersReference")}
-_V2: Final = {
-    **_order("$response.body#/notification/shipmentId"),
-    **_reference("$response.body#/notification/sendersReference"),
-}
-_ONE: Final = _order("$response.body#/id")
-_FEED: Final = {
-    **_order("$response.body#/0/shipmentId"),
-    "nextPage": {"operationId": "readFeed", "parameters": {"seq": "$response.body#/0/sequenceNumber"}},
-}
+_V1: Final = _to_views("$response.body#/orderId")
+_V2: Final = _to_views("$response.body#/notification/shipmentId")
+_ORDER: Final = _to_views("$response.body#/id")
+_SHIPMENT: Final = _to_views("$response.body#/shipmentId")
 
 LINKS: Final[Mapping[str, Links]] = {
     "postOrder": _V1,
@@ -49,11 +39,12 @@ LINKS: Final[Mapping[str, Links]] = {
     "postInstantSms": _V2,
     "postInstantEmail": _V2,
     "postComposedEmail": _V2,
-    "findOrders": _order("$response.body#/orders/0/id"),
-    "getOrder": _ONE,
-    "getOrderStatus": _ONE,
-    "cancelOrder": _ONE,
-    "getShipment": _reference("$response.body#/sendersReference"),
-    "readFeed": _FEED,
+    "getOrder": _ORDER,
+    "getOrderStatus": _ORDER,
+    "getOrderEmails": _V1,
+    "getOrderSms": _V1,
+    "cancelOrder": _ORDER,
+    "getShipment": _SHIPMENT,
+    "explainOrder": _SHIPMENT,
 }
 """By the operation that answers."""

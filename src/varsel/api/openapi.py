@@ -146,7 +146,7 @@ class _Schemas(GenerateJsonSchema):
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         inner = super().default_schema(schema)
-        if inner.get("default", ...) is None:
+        if inner.get("default", ...) in (None, ""):
             del inner["default"]
         return inner
 

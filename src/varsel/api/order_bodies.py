@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from varsel.api.bodies import Body, Findings, in_chunks
 from varsel.api.fields import OneOf, OptionalInstant, RequiredText, Text, check_time
@@ -22,6 +22,15 @@ from varsel.api.rules import (
     wrong_organisation,
     wrong_person,
 )
+from varsel.api.shapes import (
+    AnyMobileText,
+    TemplateText,
+    Told,
+    UrlText,
+    action_needs_resource,
+    order_by_channel,
+    v1_recipients,
+)
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.ids import OrderId, uuid7
 from varsel.domain.order import ContentType, EmailTemplate, Order, OrderChannel, OrderKind, Recipient, SmsTemplate
@@ -37,7 +46,7 @@ class RecipientBody(Body):
     """`RecipientExt`. `isReserved` is output only."""
 
     email_address: Text | None = None
-    mobile_number: Text | None = None
+    mobile_number: AnyMobileText | None = None
     organization_number: Text | None = None
     national_identity_number: Text | None = None
 
@@ -73,9 +82,11 @@ class RecipientBody(Body):
 
 
 class EmailTemplateBody(Body):
+    model_config = ConfigDict(json_schema_extra={"required": ["subject", "body"]})
+
     from_address: Text | None = None
-    subject: Text = ""
-    body: Text = ""
+    subject: TemplateText = ""
+    body: TemplateText = ""
     content_type: Annotated[ContentType, _CONTENT_TYPE] = ContentType.PLAIN
 
     def check_texts(self, findings: Findings) -> None:
@@ -88,8 +99,10 @@ class EmailTemplateBody(Body):
 
 
 class SmsTemplateBody(Body):
+    model_config = ConfigDict(json_schema_extra={"required": ["body"]})
+
     sender_number: Text | None = None
-    body: Text = ""
+    body: TemplateText = ""
 
     def check_texts(self, findings: Findings) -> None:
         check_not_blank(self.body, "SmsTemplate.Body", findings)
@@ -104,13 +117,13 @@ class AnyOrderBody(Body):
 
     long_lists: ClassVar[Mapping[str, TypeAdapter[list[Any]]]] = {"recipients": TypeAdapter(list[RecipientBody])}
 
-    recipients: list[RecipientBody]
+    recipients: Annotated[list[RecipientBody], Told({"minItems": 1})]
     senders_reference: Text | None = None
     requested_send_time: OptionalInstant = None
     ignore_reservation: bool | None = None
     resource_id: Text | None = None
     resource_action: Text | None = None
-    condition_endpoint: Text | None = None
+    condition_endpoint: UrlText | None = None
 
     def channel(self) -> OrderChannel | None:
         """None: the sender named none, which is an error."""
@@ -178,6 +191,8 @@ class AnyOrderBody(Body):
 class OrderBody(AnyOrderBody):
     """POST /orders (http-api 12.1)."""
 
+    model_config = ConfigDict(json_schema_extra={"allOf": [order_by_channel(), action_needs_resource()]})
+
     notification_channel: Annotated[OrderChannel, OneOf(OrderChannel)] | None = None
     email_template: EmailTemplateBody | None = None
     sms_template: SmsTemplateBody | None = None
@@ -205,6 +220,8 @@ class OrderBody(AnyOrderBody):
 class EmailOrderBody(AnyOrderBody):
     """POST /orders/email (http-api 12.2)."""
 
+    model_config = ConfigDict(json_schema_extra={"allOf": [v1_recipients(email=True), action_needs_resource()]})
+
     subject: RequiredText
     body: RequiredText
     content_type: Annotated[ContentType, _CONTENT_TYPE] | None = None
@@ -222,6 +239,8 @@ class EmailOrderBody(AnyOrderBody):
 
 class SmsOrderBody(AnyOrderBody):
     """POST /orders/sms (http-api 12.3)."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": [v1_recipients(sms=True), action_needs_resource()]})
 
     body: RequiredText
     sender_number: Text | None = None

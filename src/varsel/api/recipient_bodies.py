@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
+from pydantic import ConfigDict
+
 from varsel.api.bodies import Body, Findings
 from varsel.api.fields import OneOf, RequiredText, Text
 from varsel.api.rules import (
@@ -17,6 +19,18 @@ from varsel.api.rules import (
     wrong_organisation,
     wrong_person,
 )
+from varsel.api.shapes import (
+    EmailText,
+    ExternalIdentityText,
+    MobileText,
+    OrganisationText,
+    PersonText,
+    ResourceText,
+    Told,
+    action_needs_resource,
+    exactly_one,
+    settings_by_channel,
+)
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.external_identity import parse_external_identity
 from varsel.domain.order import ContentType, EmailTemplate, OrderChannel, Recipient, SendingTime, SmsTemplate
@@ -24,6 +38,7 @@ from varsel.settings import SenderSettings
 
 _RESOURCE_PREFIX: Final = "urn:altinn:resource:"
 _SENDING_TIME: Final = OneOf(SendingTime, first=1)
+_ONLY_ANYTIME: Final = Told({"anyOf": [{"type": "string", "enum": ["Anytime"]}, {"type": "integer", "enum": [1]}]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +57,11 @@ class Addressed:
 
 
 class EmailSettingsBody(Body):
-    sender_email_address: Text | None = None
+    sender_email_address: EmailText | None = None
     subject: RequiredText
     body: RequiredText
     content_type: Annotated[ContentType, OneOf(ContentType)] = ContentType.PLAIN
-    sending_time_policy: Annotated[SendingTime, _SENDING_TIME] = SendingTime.ANYTIME
+    sending_time_policy: Annotated[SendingTime, _SENDING_TIME, _ONLY_ANYTIME] = SendingTime.ANYTIME
 
     def check_rules(self, path: str, findings: Findings) -> None:
         if self.sender_email_address is not None and not valid_email(self.sender_email_address):
@@ -72,7 +87,7 @@ class SmsSettingsBody(Body):
 
 
 class RecipientEmailBody(Body):
-    email_address: Text
+    email_address: EmailText
     email_settings: EmailSettingsBody
 
     def check_rules(self, path: str, findings: Findings) -> None:
@@ -86,7 +101,7 @@ class RecipientEmailBody(Body):
 
 
 class RecipientSmsBody(Body):
-    phone_number: Text
+    phone_number: MobileText
     sms_settings: SmsSettingsBody
 
     def check_rules(self, path: str, findings: Findings) -> None:
@@ -106,10 +121,12 @@ class RecipientSmsBody(Body):
 class _LookedUpBody(Body):
     """Somebody whose addresses the registers know. Settings that the channel does not need are checked and kept."""
 
+    model_config = ConfigDict(json_schema_extra={"allOf": [settings_by_channel(), action_needs_resource()]})
+
     channel_schema: Annotated[OrderChannel, OneOf(OrderChannel)]
     email_settings: EmailSettingsBody | None = None
     sms_settings: SmsSettingsBody | None = None
-    resource_id: Text | None = None
+    resource_id: ResourceText | None = None
     resource_action: Text | None = None
 
     def recipient(self) -> Recipient:
@@ -147,7 +164,7 @@ class _LookedUpBody(Body):
 
 
 class RecipientPersonBody(_LookedUpBody):
-    national_identity_number: RequiredText
+    national_identity_number: PersonText
     ignore_reservation: bool = False
     use_stale_contact_information: bool = False
 
@@ -168,7 +185,7 @@ class RecipientPersonBody(_LookedUpBody):
 
 
 class RecipientOrganizationBody(_LookedUpBody):
-    org_number: RequiredText
+    org_number: OrganisationText
 
     def recipient(self) -> Recipient:
         return Recipient(organisation_number=self.org_number)
@@ -180,7 +197,7 @@ class RecipientOrganizationBody(_LookedUpBody):
 
 
 class RecipientExternalIdentityBody(_LookedUpBody):
-    external_identity: RequiredText
+    external_identity: ExternalIdentityText
 
     def recipient(self) -> Recipient:
         return Recipient(external_identity=self.external_identity)
@@ -202,6 +219,16 @@ AnyRecipient = (
 
 class NotificationRecipientBody(Body):
     """`NotificationRecipientExt`: exactly one of five."""
+
+    model_config = ConfigDict(
+        json_schema_extra=exactly_one(
+            recipient_email=["object"],
+            recipient_sms=["object"],
+            recipient_person=["object"],
+            recipient_organization=["object"],
+            recipient_external_identity=["object"],
+        )
+    )
 
     recipient_email: RecipientEmailBody | None = None
     recipient_sms: RecipientSmsBody | None = None

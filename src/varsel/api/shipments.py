@@ -25,6 +25,7 @@ PATH: Final = "/notifications/api/v1/future/shipment"
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _MAX_SEQ: Final = 2**63 - 1
 _ORDERS: Final = {"asc": False, "desc": True, "0": False, "1": True}  # whether the newest come first
+_ORDER_BY: Final = {"anyOf": [{"type": "string", "enum": ["asc", "desc"]}, {"type": "integer", "enum": [0, 1]}]}
 _REFUSED: Final[dict[int, type[schemas.Answer] | None]] = {400: schemas.ValidationProblem, 401: None, 403: None}
 
 
@@ -118,12 +119,14 @@ def _feed_parameters(limits: FeedSettings) -> list[dict[str, Any]]:
     def parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
         return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
 
-    number = {"type": "integer", "format": "int64"}
+    number = {"type": "integer"}
     wait = int(limits.max_wait.total_seconds())
     return [
-        parameter("seq", {**number, "minimum": 0, "default": 0}, "The last sequence number that was read."),
+        parameter(
+            "seq", {**number, "format": "int64", "minimum": 0, "default": 0}, "The last sequence number that was read."
+        ),
         parameter("pageSize", {**number, "default": limits.max_page}, f"At most so many; 1 to {limits.max_page}."),
-        parameter("orderBy", {"type": "string", "enum": ["asc", "desc"], "default": "asc"}, "Oldest or newest first."),
+        parameter("orderBy", {**_ORDER_BY, "default": "asc"}, "Oldest or newest first."),
         parameter(
             "wait", {**number, "default": 0}, f"Seconds to wait for an entry when there is none; at most {wait}."
         ),

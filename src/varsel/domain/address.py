@@ -10,10 +10,12 @@ from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat
 _ATOM = r"[A-Za-z0-9æøåÆØÅ!#$%&;'*+=?^_`{|}~-]+"
 _LETTER = "A-Za-z0-9æøåÆØÅ"
 _LABEL = rf"[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?"
-_EMAIL: Final = re.compile(
+EMAIL_PATTERN: Final = (
     rf"{_ATOM}(?:\.{_ATOM})*@"
     rf"(?:(?:{_LABEL}\.){{1,9}}[A-Za-z]{{2,14}}|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})"
 )
+"""Of the whole address, in the dialect that Python and JSON Schema share."""
+_EMAIL: Final = re.compile(EMAIL_PATTERN)
 
 
 def valid_email(value: str | None) -> bool:
