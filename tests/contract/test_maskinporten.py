@@ -139,7 +139,7 @@ async def test_clocks_that_differ_are_measured_and_not_asked_again(
     ours: Maskinporten, theirs: MaskinportenSimulator, seconds: Seconds
 ) -> None:
     seconds_of_theirs = seconds.host
-    theirs._base_now = lambda: datetime.fromtimestamp(seconds_of_theirs, UTC)
+    theirs.set_clock(lambda: datetime.fromtimestamp(seconds_of_theirs, UTC))
     seconds.host += 60
     with pytest.raises(UpstreamError, match="token_clock_skew") as caught:
         await ours.token(SCOPES)

@@ -21,7 +21,8 @@ CREATE TABLE registry.sync_cursor (
     feed                 text PRIMARY KEY,
     position             bigint NOT NULL DEFAULT 0, -- KRR: number of the last change that was read
     position_at          timestamptz,               -- business addresses: newest change that was read
-    next_page            text,                      -- business addresses: within a run of many pages
+    next_page            text,                      -- business addresses: where a run of many pages goes on
+    run_made_at          timestamptz,               -- when the register made the first of them
     upstream_latest      bigint,                    -- KRR: number of the newest change there is
     generation           int NOT NULL DEFAULT 1,    -- of the full synchronisation
     reloading            boolean NOT NULL DEFAULT false,

@@ -16,11 +16,15 @@ NO_SHIFT: Final = timedelta()
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where one stands in a feed. KRR counts changes (`number`); business addresses have times, and pages in a run."""
+    """Where one stands in a feed. KRR counts changes (`number`); business addresses have times, and pages in a run.
+
+    `made_at`: when the register made the first of the pages that `next_page` goes on with.
+    """
 
     number: int = 0
     at: datetime | None = None
     next_page: str | None = None
+    made_at: datetime | None = None
 
     def __str__(self) -> str:
         return self.at.isoformat() if self.at else str(self.number)
@@ -84,7 +88,8 @@ WITH free AS (
       FROM held CROSS JOIN LATERAL (VALUES (coalesce(position_at::text, position::text))) AS v (p)
     RETURNING id
 )
-SELECT run.id, fencing, position, position_at, next_page, generation, reloading, allow_large_removal FROM held, run
+SELECT run.id, fencing, position, position_at, next_page, run_made_at, generation, reloading, allow_large_removal
+  FROM held, run
 """
 
 
@@ -96,9 +101,19 @@ async def acquire(
     What earlier runs left open died: it is marked so.
     """
 
-    def row(run_id: int, fencing: int, number: int, at: datetime | None, page: str | None, *rest: bool | int) -> Cursor:
-        generation, reloading, allowed = rest
-        return Cursor(feed, run_id, fencing, Position(number, at, page), generation, bool(reloading), bool(allowed))
+    def row(
+        run_id: int,
+        fencing: int,
+        number: int,
+        at: datetime | None,
+        page: str | None,
+        made_at: datetime | None,
+        generation: int,
+        reloading: bool,
+        allow_large_removal: bool,
+    ) -> Cursor:
+        position = Position(number, at, page, made_at)
+        return Cursor(feed, run_id, fencing, position, generation, reloading, allow_large_removal)
 
     params = {"feed": feed, "lease": lease, "interval": interval, "shift": shift}
     return await fetch_one(conn, ACQUIRE, params, row)
@@ -119,7 +134,7 @@ async def renew(conn: Conn, cursor: Cursor, *, lease: timedelta, shift: timedelt
 MOVE: Final = """
 WITH moved AS (
     UPDATE registry.sync_cursor
-       SET position = %(to_number)s, position_at = %(to_at)s, next_page = %(to_page)s,
+       SET position = %(to_number)s, position_at = %(to_at)s, next_page = %(to_page)s, run_made_at = %(made_at)s,
            upstream_latest = %(latest)s, lease_until = statement_timestamp() + %(shift)s + %(lease)s,
            pages_total = pages_total + 1, rows_total = rows_total + %(received)s
      WHERE feed = %(feed)s AND fencing = %(fencing)s AND lease_until IS NOT NULL AND position = %(number)s
@@ -155,6 +170,7 @@ async def move(
         "to_number": to.number,
         "to_at": to.at,
         "to_page": to.next_page,
+        "made_at": to.made_at,
         "latest": latest,
         "received": received,
         "lease": lease,

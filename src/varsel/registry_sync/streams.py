@@ -123,29 +123,32 @@ class AddressStream:
         self._overlap = overlap
 
     async def read(self, cursor: Cursor) -> Reading[Entry]:
-        page = await self._page(cursor.position)
+        page, made_at = await self._page(cursor.position)
         reader = Reader(datetime.now(UTC), synthetic_only=False)
         entries = read_entries(page.entries, reader)
         following = page.next_page if page.entries else None
+        at = _later(cursor.position.at, entries.newest, made_at)
         return Reading(
             entries.chosen,
             entries.poison,
             received=len(page.entries),
             ignored=entries.ignored,
-            to=Position(at=_later(cursor.position.at, entries.newest, page.updated), next_page=following),
+            to=Position(at=at, next_page=following, made_at=made_at if following else None),
             latest=None,
             more=following is not None,
             oddities=reader.oddities,
         )
 
-    async def _page(self, position: Position) -> EntryPage:
+    async def _page(self, position: Position) -> tuple[EntryPage, datetime | None]:
+        """The page, and when the first of its row was made."""
         if position.next_page is not None:
             try:
-                return await self._upstream.page(position.next_page)
+                return await self._upstream.page(position.next_page), position.made_at
             except UpstreamError as e:
                 if e.status not in _REFUSES_A_PAGE:
                     raise
-        return await self._upstream.first_page(position.at and position.at - self._overlap)
+        page = await self._upstream.first_page(position.at and position.at - self._overlap)
+        return page, page.updated
 
     async def merge(self, conn: Conn, cursor: Cursor, reading: Reading[Entry], *, now: datetime) -> Counts:
         addresses = [entry for entry in reading.records if isinstance(entry, AddressRecord)]
@@ -173,8 +176,12 @@ class AddressStream:
         return await merge_store.remove_unseen_addresses(conn, cursor.generation)
 
 
-def _later(before: datetime | None, newest: datetime | None, page_made: datetime | None) -> datetime | None:
-    """Time goes forward only; a time ahead of the page's own must not carry us past changes that are still to come."""
-    if newest is not None and page_made is not None:
-        newest = min(newest, page_made)
+def _later(before: datetime | None, newest: datetime | None, made_at: datetime | None) -> datetime | None:
+    """Time goes forward only, and not past when the first page of a row was made.
+
+    What changes while we read on may never be told on the later pages; and a time ahead must not carry us past changes
+    that are still to come.
+    """
+    if newest is not None and made_at is not None:
+        newest = min(newest, made_at)
     return max((time for time in (before, newest) if time is not None), default=None)

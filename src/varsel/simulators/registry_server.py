@@ -142,6 +142,9 @@ class RegistrySimulator:
         """The simulator's own clock."""
         return self._base_now() + self._offset
 
+    def set_clock(self, now: Callable[[], datetime]) -> None:
+        self._base_now = now
+
     def fail(self, kind: FaultKind | str, path: str = "", **fault: Any) -> None:
         """Plan a `Fault`."""
         self._faults.append(_Planned(Fault(kind=FaultKind(kind), path=path, **fault)))
