@@ -41,7 +41,7 @@ class HttpConditions:
                 return await self._ask(str(target), redirects - 1)
             if not 200 <= response.status < 300:
                 return Answer(Verdict.INCONCLUSIVE, response.status)
-            return Answer(_verdict(await response.content.read(_MAX_BODY + 1)), response.status)
+            return Answer(_verdict(await _read(response)), response.status)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -50,6 +50,16 @@ class HttpConditions:
                 connector=aiohttp.TCPConnector(resolver=resolver, limit=20), timeout=self._timeout, trust_env=False
             )
         return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or so much of it that it is too long: one read gives no more than has arrived."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > _MAX_BODY:
+            break
+    return bytes(body)
 
 
 def _verdict(body: bytes) -> Verdict:
