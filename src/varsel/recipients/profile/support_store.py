@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from varsel.db import Conn, ReadConn, execute, fetch, fetch_one
+from varsel.domain.external_identity import email_username
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,11 @@ SELECT * FROM (
          FROM registry.person WHERE lower(email) = %(email)s AND NOT deleted ORDER BY subject_key LIMIT %(limit)s) p
  UNION ALL
 SELECT * FROM (
-       SELECT NULL, username, false, email, NULL::timestamptz, NULL::timestamptz,
+       SELECT NULL, username, false, coalesce(email, %(email)s), NULL::timestamptz, NULL::timestamptz,
               phone, phone_changed_at, NULL::timestamptz, NULL
-         FROM registry.self_identified_contact WHERE lower(email) = %(email)s ORDER BY username LIMIT %(limit)s) s
+         FROM registry.self_identified_contact
+        WHERE lower(email) = %(email)s OR (username = %(login)s AND email IS NULL)
+        ORDER BY username LIMIT %(limit)s) s
 """
 
 
@@ -132,8 +135,9 @@ async def person(conn: ReadConn, key: str) -> Person | None:
 
 
 async def people_with(conn: ReadConn, email: str, *, limit: int) -> list[Person]:
-    """Persons, and people without an identifier; of each at most `limit`. `email` in lower case."""
-    return await fetch(conn, BY_EMAIL, {"email": email, "limit": limit}, Person)
+    """Persons, and people without an identifier who have or log in by it; of each at most `limit`. In lower case."""
+    params = {"email": email, "login": email_username(email), "limit": limit}
+    return await fetch(conn, BY_EMAIL, params, Person)
 
 
 @dataclass(frozen=True, slots=True)
