@@ -185,6 +185,15 @@ async def test_an_idle_service_has_no_ages_and_no_depths(scrape: Callable[[], An
     assert told["process_open_fds"] > 0
 
 
+async def test_every_figure_is_explained(api: Api, scrape: Callable[[], Any]) -> None:
+    api.road.mail = FakeProvider("mail", answers=lambda _: Deferred("no route", Blame.PROVIDER))
+    await api.client.apost(f"{ORDERS}/email", MAIL)
+    await api.road.run()
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    told = {name.partition("{")[0] for name in await scrape() if name.startswith("varsel_")}
+    assert told == set(re.findall(r"`(varsel_\w+)`", page))
+
+
 async def test_what_waits_shows_by_age_and_depth(api: Api, scrape: Callable[[], Any]) -> None:
     api.road.mail = FakeProvider("mail", answers=lambda _: Unknown("no answer"))
     await api.client.apost(f"{ORDERS}/email", MAIL)
