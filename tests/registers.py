@@ -16,7 +16,10 @@ from varsel.providers.altinn_authorization import AltinnAuthorization
 from varsel.providers.altinn_profile import AltinnProfile
 from varsel.providers.altinn_register import AltinnRegister, party_memory
 from varsel.providers.registry_http import Credentials, Limits, RegistryClient
+from varsel.providers.registry_memory import Memory
 from varsel.recipients.directory import ComposedDirectory
+from varsel.recipients.names import NameStyle
+from varsel.settings import AltinnSettings
 from varsel.simulators import authorization, profile, register
 from varsel.simulators.authorization import AuthorizationSimulator
 from varsel.simulators.profile import ProfileSimulator
@@ -51,23 +54,26 @@ class Registers:
     authorization: AuthorizationSimulator
     clock: ManualClock
     limits: Limits = QUICK
+    settings: AltinnSettings = field(default_factory=AltinnSettings)
     seconds: ManualSeconds = field(default_factory=ManualSeconds)
     clients: list[RegistryClient] = field(default_factory=list)
 
-    def directory(self, **limits: Any) -> ComposedDirectory:
-        """A new one, which remembers nothing yet. `limits` change those of the registers' clients."""
-        self.limits = replace(self.limits, **limits)
+    def directory(self, **changes: Any) -> ComposedDirectory:
+        """A new one, which remembers nothing yet. `changes` are to the limits of the clients."""
+        self.limits = replace(self.limits, **changes)
         parties = party_memory(self.seconds)
-        profile = AltinnProfile(self.client("profile"), parties, self.clock)
-        register = AltinnRegister(self.client("register"), parties, monotonic=self.seconds)
-        authorizer = AltinnAuthorization(self.client("authorization"), register)
+        profile = AltinnProfile(self.client("profile"), self.settings, parties, self.clock)
+        register = self.register_adapter(parties)
+        authorizer = AltinnAuthorization(self.client("authorization"), self.settings, register)
         return ComposedDirectory(profile, profile, profile, profile, authorizer, register)
 
-    def profile_adapter(self, **options: Any) -> AltinnProfile:
-        return AltinnProfile(self.client("profile"), party_memory(self.seconds), self.clock, **options)
-
-    def register_adapter(self, **options: Any) -> AltinnRegister:
-        return AltinnRegister(self.client("register"), party_memory(self.seconds), monotonic=self.seconds, **options)
+    def register_adapter(
+        self,
+        parties: Memory[int] | None = None,
+        style: NameStyle = NameStyle(),  # noqa: B008 - immutable
+    ) -> AltinnRegister:
+        parties = party_memory(self.seconds) if parties is None else parties
+        return AltinnRegister(self.client("register"), self.settings, style, parties, monotonic=self.seconds)
 
     def client(self, name: str) -> RegistryClient:
         site, base = {

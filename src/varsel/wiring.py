@@ -28,8 +28,9 @@ from varsel.preview.prices import Prices
 from varsel.providers.attachments import HttpAttachments
 from varsel.providers.condition import HttpConditions
 from varsel.providers.link import LinkProvider
+from varsel.providers.registers import Registers
 from varsel.providers.smtp import SmtpProvider
-from varsel.recipients.local import LocalDirectory
+from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.settings import ComposedSettings, LinkProviderSettings, Settings, SmtpProviderSettings
@@ -50,8 +51,12 @@ class Parts:
     lookups: Database
     clock: SystemClock
     waker: Waker
-    directory: LocalDirectory
+    registers: Registers
     _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments] = field(default_factory=list)
+
+    @property
+    def directory(self) -> ContactDirectory:
+        return self.registers.directory
 
     def register(self) -> Register:
         processing = self.settings.processing
@@ -61,6 +66,8 @@ class Parts:
             self.clock,
             self.waker,
             user_addresses=processing.lookup_user_addresses_at_order,
+            live=self.registers.live,
+            outages=self.registers.outages,
         )
 
     def inbox(self) -> Inbox:
@@ -73,7 +80,17 @@ class Parts:
         )
         self._closing.append(conditions)
         rules = self._resolution_rules
-        return Resolution(self.db, self.directory, conditions, self.clock, self.waker, rules, worker)
+        return Resolution(
+            self.db,
+            self.directory,
+            conditions,
+            self.clock,
+            self.waker,
+            rules,
+            worker,
+            live=self.registers.live,
+            outages=self.registers.outages,
+        )
 
     def previewer(self) -> Previewer:
         prices = self.settings.prices
@@ -83,6 +100,7 @@ class Parts:
             self._resolution_rules,
             Prices(prices.currency, prices.email, prices.sms),
             user_addresses=self.settings.processing.lookup_user_addresses_at_order,
+            outages=self.registers.outages,
         )
 
     def senders(self, worker: WorkerId) -> list[Sender]:
@@ -188,18 +206,25 @@ class Parts:
 
     async def close(self) -> None:
         await self.waker.close()
+        await self.registers.close()
         await asyncio.gather(*(part.close() for part in self._closing))
         await self.lookups.close()
         await self.db.close()
 
 
-async def open_parts(settings: Settings, dsn: str, *, name: str, connections: int) -> Parts:
-    """Connect, and build what every process needs. Raises `Unavailable` when the database does not answer."""
+async def open_parts(
+    settings: Settings, dsn: str, *, name: str, connections: int, patience: timedelta = timedelta(seconds=60)
+) -> Parts:
+    """Connect, and build what every process needs. Raises `Unavailable` when the database does not answer.
+
+    `patience`: the longest that a register which throttles us is waited for (registries 6.6).
+    """
     db = Database(dsn, size=connections, name=name)
     lookups = Database(dsn, size=_LOOKUP_CONNECTIONS, name=f"{name} lookups")
     await db.open()
     await lookups.open()
-    return Parts(settings, db, lookups, SystemClock(), Waker(db), LocalDirectory(lookups, settings.registry))
+    clock = SystemClock()
+    return Parts(settings, db, lookups, clock, Waker(db), Registers(settings, lookups, clock, patience=patience))
 
 
 def file_stores(composed: ComposedSettings) -> FileStores:

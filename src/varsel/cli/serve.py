@@ -33,6 +33,7 @@ from varsel.wiring import Parts, open_parts
 
 log = Log(__name__)
 
+_PATIENCE: Final = timedelta(seconds=5)  # with registers that throttle us: somebody waits for our answer
 _LAST_MESSAGES: Final = timedelta(seconds=2)  # for instant messages that are on their way when we stop
 
 
@@ -42,7 +43,11 @@ async def serve_api(settings: Settings, sock: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     parts = await open_parts(
-        settings, database_url(settings), name="varsel api", connections=settings.database.api_connections
+        settings,
+        database_url(settings),
+        name="varsel api",
+        connections=settings.database.api_connections,
+        patience=_PATIENCE,
     )
     try:
         await _serve(parts, sock, stop)
@@ -91,6 +96,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
         if bounces:
             await bounces.stop()
         await instants.close(_LAST_MESSAGES)
+        await parts.registers.close()
         await register.close()
         await feed.close()
         for task in tasks:

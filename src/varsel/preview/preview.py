@@ -20,6 +20,7 @@ from varsel.preview.message import Scene, recipient_preview
 from varsel.preview.outcome import OrderPreview, RecipientPreview, Totals
 from varsel.preview.prices import Prices
 from varsel.preview.witness import Witness
+from varsel.recipients.directory import Outages
 from varsel.recipients.lookup import LookupSummary, Query, look_up, summarise
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution import plan
@@ -35,16 +36,24 @@ _TURN: Final = 100  # recipients that are worked on before other requests get th
 
 
 class Previewer:
-    """Previews orders. One for each API process. `user_addresses`: as for `Register`."""
+    """Previews orders. One for each API process. `user_addresses`, `outages`: as for `Register`."""
 
     def __init__(
-        self, directory: ContactDirectory, clock: Clock, rules: Rules, prices: Prices, *, user_addresses: bool = True
+        self,
+        directory: ContactDirectory,
+        clock: Clock,
+        rules: Rules,
+        prices: Prices,
+        *,
+        user_addresses: bool = True,
+        outages: Outages | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._rules = rules
         self._prices = prices
         self._user_addresses = user_addresses
+        self._outages = outages
 
     @property
     def currency(self) -> str:
@@ -58,7 +67,7 @@ class Previewer:
         totals = Totals()
         listed: list[RecipientPreview] = []
         for piece in plan.pieces([_due(order)]):
-            scene = Scene(order, Witness(self._directory), self._prices, due_at)
+            scene = Scene(order, Witness(self._directory_of(order)), self._prices, due_at)
             planned = await plan.plan(scene.witness, piece, self._rules, now=due_at)
             for number, (recipient, rows) in enumerate(_by_recipient(planned)):
                 if number % _TURN == 0:
@@ -72,8 +81,14 @@ class Previewer:
     async def _look_up(self, order: Order, now: datetime) -> LookupSummary | None:
         """What registration would answer. It asks now, and not when the order is due."""
         query = Query(order.channel, order.recipients, order.allow_stale, order.resource_id, order.resource_action)
-        (reaches,) = await look_up(self._directory, [query], now=now, user_addresses=self._user_addresses)
+        directory = self._directory_of(order)
+        (reaches,) = await look_up(directory, [query], now=now, user_addresses=self._user_addresses)
         return summarise(query, reaches)
+
+    def _directory_of(self, order: Order) -> ContactDirectory:
+        """While a register is down, some creators are shown what our copy says, and how old that is."""
+        lenient = self._outages is not None and self._outages.concern(order.creator)
+        return self._outages.directory if self._outages and lenient else self._directory
 
 
 def _due(order: Order) -> Due:

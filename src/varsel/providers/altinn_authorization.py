@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from varsel.domain.errors import RegistryUnavailable
 from varsel.providers.registry_http import Answer, RegistryClient, in_parts
 from varsel.recipients.ports import Pair
+from varsel.settings import AltinnSettings
 
 _USER: Final = "urn:altinn:userid"
 _PARTY: Final = "urn:altinn:partyid"
@@ -55,11 +56,10 @@ class PartyIds(Protocol):
 class AltinnAuthorization:
     """The authorizer of a `ContactDirectory`. Nothing is kept: a right may be withdrawn at any time."""
 
-    def __init__(self, client: RegistryClient, parties: PartyIds, *, max_pairs: int = 500) -> None:
-        """`max_pairs`: in one request."""
+    def __init__(self, client: RegistryClient, settings: AltinnSettings, parties: PartyIds) -> None:
         self._client = client
+        self._settings = settings
         self._parties = parties
-        self._max_pairs = max_pairs
 
     async def permitted(
         self,
@@ -85,7 +85,7 @@ class AltinnAuthorization:
                 raise RegistryUnavailable("authorization (undecided)")
             return {pair for result in answer.response if result.decision == "Permit" and (pair := _pair(result))}
 
-        permits = await in_parts(asked, self._max_pairs, ask)
+        permits = await in_parts(asked, self._settings.authz_batch_size, ask)
         return frozenset(asked[pair] for permitted in permits for pair in permitted if pair in asked)
 
 

@@ -12,6 +12,7 @@ from varsel.domain.identifiers import Level, valid_organisation_number
 from varsel.providers.registry_http import Answer, RegistryClient, in_parts
 from varsel.providers.registry_memory import Memory
 from varsel.recipients.ports import ExternalContact, OrganisationContact, PersonContact, Record, UserContact
+from varsel.settings import AltinnSettings
 
 
 class _Person(Answer):
@@ -71,22 +72,14 @@ class AltinnProfile:
     def __init__(
         self,
         client: RegistryClient,
+        settings: AltinnSettings,
         parties: Memory[int],
         clock: Clock,
-        *,
-        max_persons: int = 2_000,
-        max_organisations: int = 1_000,
-        max_units: int = 100,
-        always_request_stale: bool = True,
     ) -> None:
-        """`max_…`: identifiers in one request. `always_request_stale`: see `persons`."""
         self._client = client
+        self._settings = settings
         self._parties = parties
         self._clock = clock
-        self._max_persons = max_persons
-        self._max_organisations = max_organisations
-        self._max_units = max_units
-        self._always_request_stale = always_request_stale
 
     async def persons(
         self,
@@ -99,12 +92,12 @@ class AltinnProfile:
 
         So we always request them, and withhold them here.
         """
-        everything = allow_stale or self._always_request_stale
+        everything = allow_stale or self._settings.always_request_stale
         found = await self._find(
             "users/contactpoint/lookup",
             "nationalIdentityNumbers",
             ids,
-            self._max_persons,
+            self._settings.max_persons,
             _PERSONS,
             useStaleContactInfo=everything,
         )
@@ -120,7 +113,7 @@ class AltinnProfile:
             "organizations/notificationaddresses/lookup",
             "organizationNumbers",
             asked,
-            self._max_organisations,
+            self._settings.max_organisations,
             _ORGANISATIONS,
         )
         record = self._record()
@@ -129,7 +122,7 @@ class AltinnProfile:
     async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
         asked = [urn for urn in urns if parse_external_identity(urn)]
         found = await self._find(
-            "users/contactpoint/lookupsi", "externalIdentities", asked, self._max_persons, _EXTERNALS
+            "users/contactpoint/lookupsi", "externalIdentities", asked, self._settings.max_persons, _EXTERNALS
         )
         record = self._record()
         contacts = {key: ExternalContact(_text(e.email), _text(e.mobile_number), record) for key, e in found.items()}
@@ -142,7 +135,7 @@ class AltinnProfile:
             "units/contactpoint/lookup",
             "organizationNumbers",
             asked,
-            self._max_units,
+            self._settings.max_units,
             _UNITS,
             resourceId=resource_id,
         )

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from varsel.domain.identifiers import Level, valid_organisation_number, valid_person_id
 from varsel.providers.registry_http import Answer, RegistryClient, in_parts
 from varsel.providers.registry_memory import Memory
-from varsel.recipients.names import NameOrder, person_name
+from varsel.recipients.names import NameStyle
+from varsel.settings import AltinnSettings
 
 _ORGANISATION: Final = "urn:altinn:organization:identifier-no:"
 _NAMES: Final = "parties/nameslookup?partyComponentOption=person-name"
@@ -69,19 +70,16 @@ class AltinnRegister:
     def __init__(
         self,
         client: RegistryClient,
+        settings: AltinnSettings,
+        style: NameStyle,
         parties: Memory[int],
         *,
-        name_order: NameOrder = "display",
-        max_names: int = 1_000,
-        max_parties: int = 100,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_…`: identifiers in one request."""
         self._client = client
+        self._settings = settings
         self._parties = parties
-        self._name_order = name_order
-        self._max_names = max_names
-        self._max_parties = max_parties
+        self._style = style
         self._names = Memory[str](timedelta(hours=6), timedelta(minutes=10), monotonic=monotonic)
         self._main_units = Memory[str](timedelta(minutes=10), timedelta(minutes=1), monotonic=monotonic)
 
@@ -95,7 +93,7 @@ class AltinnRegister:
             return {id_: name for id_, name in named if name is not None}
 
         known, unknown = self._names.recall([id_ for id_ in identifiers if _has_check_digits(id_)])
-        for found in await in_parts(unknown, self._max_names, ask):
+        for found in await in_parts(unknown, self._settings.max_names, ask):
             known |= found
         self._names.keep(unknown, known)
         return known
@@ -109,7 +107,7 @@ class AltinnRegister:
             return {party.organization_identifier or "": party.party_id for party in answer.data}
 
         known, unknown = self._parties.recall([n for n in numbers if valid_organisation_number(n, Level.CHECKSUM)])
-        for found in await in_parts(unknown, self._max_parties, ask):
+        for found in await in_parts(unknown, self._settings.max_parties, ask):
             known |= found
         self._parties.keep(unknown, known)
         return known
@@ -132,9 +130,12 @@ class AltinnRegister:
     def _name(self, entry: _PartyName) -> str | None:
         """As the settings want it. Register's own `name` of a person is the short form."""
         parts = entry.person_name
-        if parts is not None and self._name_order == "display":
-            return person_name(parts.first_name, parts.middle_name, parts.last_name)
-        return None if entry.name is None else entry.name.strip()
+        if parts is not None and self._style.order == "display":
+            return self._style.write(parts.first_name, parts.middle_name, parts.last_name)
+        if entry.name is None:
+            return None
+        name = entry.name.strip()
+        return name if entry.org_no else self._style.cased(name)
 
 
 def _has_check_digits(identifier: str) -> bool:

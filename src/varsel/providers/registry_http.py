@@ -11,9 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -24,6 +23,7 @@ from varsel.domain.errors import RegistryProtocolError, RegistryRejected, Regist
 from varsel.log import Log
 from varsel.providers.breaker import Breaker
 from varsel.providers.link import retry_after
+from varsel.settings import AltinnSettings
 
 log = Log(__name__)
 
@@ -60,6 +60,18 @@ class Limits:
     patience: timedelta = timedelta(seconds=5)
     failures_to_open: int = 10
     open_for: timedelta = timedelta(seconds=15)
+
+    @classmethod
+    def from_settings(cls, settings: AltinnSettings, patience: timedelta) -> Self:
+        return cls(
+            connect=settings.connect_timeout,
+            read=settings.read_timeout,
+            total=settings.total_timeout,
+            connections=settings.connections,
+            patience=patience,
+            failures_to_open=settings.breaker_failures,
+            open_for=settings.breaker_pause,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,21 +252,6 @@ async def in_parts(
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-def require_safe(url: str, setting: str, *, trusted_network: bool) -> None:
-    """Raises `ValueError` for an address that would carry identities in the clear beyond this machine."""
-    parts = URL(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and (trusted_network or _is_loopback(parts.host or ""))):
-        return
-    raise ValueError(f"{setting} must begin with https:// (http:// only to this machine, or in a trusted network)")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _result(reply: _Reply, answer: TypeAdapter[R], accepted: Collection[int]) -> R:

@@ -14,7 +14,7 @@ from varsel.domain.feeds import Feed
 from varsel.domain.identifiers import subject_key
 from varsel.log import Log
 from varsel.recipients import store
-from varsel.recipients.names import person_name
+from varsel.recipients.names import NameStyle
 from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.settings import RegistrySettings
 
@@ -35,6 +35,7 @@ class LocalDirectory:
     def __init__(self, database: Database, settings: RegistrySettings, max_wait: timedelta = _MAX_WAIT) -> None:
         self._database = database
         self._settings = settings
+        self._names = NameStyle.from_settings(settings)
         self._max_wait = max_wait
 
     async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
@@ -109,7 +110,7 @@ class LocalDirectory:
             for name in found:
                 match name:
                     case store.PersonName(key, first, middle, last):
-                        answer[by_key[key]] = person_name(first, middle, last, self._settings.person_name_order)
+                        answer[by_key[key]] = self._names.write(first, middle, last)
                     case store.OrganisationName(number, text):
                         answer[number] = (text or "").strip()
         return answer

@@ -59,7 +59,10 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
         [running, *tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     loop.stop()
-    await asyncio.gather(*(sender.stop(parts.settings.delivery.grace) for sender in senders))
+    grace = parts.settings.delivery.grace
+    step = asyncio.wait([running], timeout=grace.total_seconds())
+    await asyncio.gather(step, *(sender.stop(grace) for sender in senders))
+    await parts.registers.close()  # a step that waits for one puts its orders back
     await running
     for task in tasks:
         task.cancel()
