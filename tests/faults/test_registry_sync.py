@@ -235,6 +235,8 @@ def test_a_full_synchronisation_that_dies_ends_where_the_register_stands(
                 version += 1
                 feeds.krr.change(changed(index, what, version))
             await runs.whole()
+        before = await feeds.people()
+        await run_sql(feeds, "TRUNCATE watched")
         forgotten = synthetic_person_id(1, 0)
         feeds.krr.log = [p for p in feeds.krr.log if p.subject_key != forgotten]
         async with feeds.db.autocommit() as conn:
@@ -247,6 +249,9 @@ def test_a_full_synchronisation_that_dies_ends_where_the_register_stands(
         assert found.pop(forgotten, (None, False, True)) == (None, False, True)
         assert found == truth
         assert await feeds.cursor("krr", "reloading") is False
+        for key, states in (await watched(feeds, "deleted")).items():
+            was_gone_and_is = before.get(key, (None, False, False))[2] and truth.get(key, (None, False, True))[2]
+            assert not was_gone_and_is or all(deleted for (deleted,) in states), "not even in between"
 
     runner.run(follow())
 
