@@ -29,6 +29,7 @@ from varsel.providers.attachments import HttpAttachments
 from varsel.providers.condition import HttpConditions
 from varsel.providers.link import LinkProvider
 from varsel.providers.registers import Registers
+from varsel.providers.registry_feeds import RegistryFeeds
 from varsel.providers.smtp import SmtpProvider
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
@@ -52,7 +53,9 @@ class Parts:
     clock: SystemClock
     waker: Waker
     registers: Registers
-    _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments] = field(default_factory=list)
+    _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds] = field(
+        default_factory=list
+    )
 
     @property
     def directory(self) -> ContactDirectory:
@@ -69,6 +72,11 @@ class Parts:
             live=self.registers.live,
             outages=self.registers.outages,
         )
+
+    def registry_feeds(self) -> RegistryFeeds:
+        feeds = RegistryFeeds(self.settings, self.db, self.clock)
+        self._closing.append(feeds)
+        return feeds
 
     def inbox(self) -> Inbox:
         return Inbox(self.db, self.clock, self.waker)

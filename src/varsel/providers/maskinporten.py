@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from varsel.log import Log
 from varsel.providers.feed_http import open_session, read_bounded, retry_after
 from varsel.registry_sync.ports import UpstreamError
+from varsel.settings import RegistrySettings
 
 log = Log(__name__)
 
@@ -74,6 +75,21 @@ class Maskinporten:
         self._monotonic = monotonic
         self._tokens: dict[str, _Token] = {}
         self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def from_settings(cls, registry: RegistrySettings) -> "Maskinporten | None":
+        """None when the settings name none."""
+        if registry.maskinporten_token_url is None:
+            return None
+        assert registry.maskinporten_issuer, "the settings are complete or refused"
+        assert registry.maskinporten_client_id
+        assert registry.maskinporten_jwk
+        return cls(
+            issuer=registry.maskinporten_issuer,
+            token_url=registry.maskinporten_token_url,
+            client_id=registry.maskinporten_client_id,
+            jwk=registry.maskinporten_jwk,
+        )
 
     def scope(self, scope: str) -> "Access":
         """What requests show who need these scopes, separated by blanks."""

@@ -42,7 +42,7 @@ class Registers:
         registry = settings.registry
         self._registry = registry
         self._limits = Limits.from_settings(settings.altinn, patience)
-        self._maskinporten = _maskinporten(registry)
+        self._maskinporten = Maskinporten.from_settings(registry)
         self._altinn = Altinn(settings.altinn, NameStyle.from_settings(registry), clock, self._maskinporten, patience)
         self._krr: RegistryClient | None = None
         self._copies = LocalDirectory(lookups, registry)
@@ -126,17 +126,3 @@ def _providers(registry: RegistrySettings) -> set[str]:
         registry.authz_provider,
         registry.name_provider,
     }
-
-
-def _maskinporten(registry: RegistrySettings) -> Maskinporten | None:
-    if registry.maskinporten_token_url is None:
-        return None
-    assert registry.maskinporten_issuer
-    assert registry.maskinporten_client_id
-    assert registry.maskinporten_jwk
-    return Maskinporten(
-        issuer=registry.maskinporten_issuer,
-        token_url=registry.maskinporten_token_url,
-        client_id=registry.maskinporten_client_id,
-        jwk=registry.maskinporten_jwk,
-    )

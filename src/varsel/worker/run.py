@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from varsel.domain.ids import WorkerId
 from varsel.domain.order import Lane
 from varsel.heartbeat import beat as heartbeat
 from varsel.log import Log
 from varsel.migrate import make_partitions
+from varsel.registry_sync.retention import prune_registries
+from varsel.registry_sync.sync import Sync
 from varsel.status.feed import number_feed
 from varsel.status.retention import prune_feed
 from varsel.timeshift import store as clock_store
@@ -21,10 +23,11 @@ from varsel.worker.loop import Loop, Step
 
 log = Log(__name__)
 
-STAGES: Final = ("resolve", "send", "report", "sweep", "feed")
+STAGES: Final = ("resolve", "send", "report", "sweep", "feed", "registries")
 _SECOND: Final = timedelta(seconds=1)
 _SWEEP: Final = timedelta(seconds=30)
 _MINUTE: Final = timedelta(minutes=1)
+_ASK_FOR_A_TURN: Final = timedelta(seconds=5)  # at a feed: whose turn it is, the database knows
 _PACE: Final = timedelta(milliseconds=25)
 _DAY: Final = timedelta(days=1)
 
@@ -37,6 +40,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
     )
     log.info("worker started", worker_id=worker, stages=sorted(only))
     senders = parts.senders(worker) if "send" in only else []
+    syncs = parts.registry_feeds().enabled() if "registries" in only else []
     sweeper = parts.sweeper()
     sandbox = parts.settings.sandbox.enabled
 
@@ -46,7 +50,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
 
     loop = Loop(
         parts.db,
-        _steps(parts, worker, senders, only),
+        _steps(parts, worker, senders, syncs, only),
         parts.clock,
         still_working=lambda: not all(sender.idle for sender in senders),
         on_idle=note_idle if sandbox else None,
@@ -59,6 +63,8 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
         [running, *tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     loop.stop()
+    for sync in syncs:
+        sync.stop()
     grace = parts.settings.delivery.grace
     step = asyncio.wait([running], timeout=grace.total_seconds())
     await asyncio.gather(step, *(sender.stop(grace) for sender in senders))
@@ -73,7 +79,9 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
         finished.result()  # a lost lease, or a bug, ends the process with its name
 
 
-def _steps(parts: Parts, worker: WorkerId, senders: Sequence[Sender], only: Collection[str]) -> list[Step]:
+def _steps(
+    parts: Parts, worker: WorkerId, senders: Sequence[Sender], syncs: Sequence[Sync[Any]], only: Collection[str]
+) -> list[Step]:
     resolution, reports, sweeper = parts.resolution(worker), parts.reports(), parts.sweeper()
     orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
@@ -94,6 +102,10 @@ def _steps(parts: Parts, worker: WorkerId, senders: Sequence[Sender], only: Coll
             Step("prune feed", partial(prune_feed, parts.db, parts.clock, parts.settings.feed.kept_for), every=_DAY),
         ],
         "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
+        "registries": [
+            *(Step(f"sync {sync.feed}", sync.sync_due, every=_ASK_FOR_A_TURN) for sync in syncs),
+            Step("prune registries", partial(prune_registries, parts.db, parts.clock), every=_DAY),
+        ],
     }
     return [step for stage, steps in stages.items() if stage in only for step in steps]
 
