@@ -28,18 +28,24 @@ CREATOR_SCOPES: Final = (CREATE_SCOPE, COMPOSED_SCOPE)
 
 _ALGORITHM: Final = "ES256"
 _KINDS: Final = ("bearer", "platform")
+_FILE: Final = Path("issuer") / "keys.json"
 
 
 class DevelopmentIssuer:
     """Signs and publishes with the keys of one home. They are made once, by whichever process comes first."""
 
     def __init__(self, home: Path) -> None:
-        file = home / "issuer" / "keys.json"
+        file = home / _FILE
         if not file.exists():
             _make_keys(file)
         keys = json.loads(file.read_text())
         self._bearer = ECKey.import_key(keys["bearer"])
         self._platform = ECKey.import_key(keys["platform"])
+
+    @staticmethod
+    def exists(home: Path) -> bool:
+        """Whether the home has keys already."""
+        return (home / _FILE).exists()
 
     @property
     def bearer_keys(self) -> KeySet:

@@ -203,7 +203,7 @@ def test_every_make_target_on_a_page_exists() -> None:
 
 
 def test_every_route_is_on_a_page(app_routes: list[Route]) -> None:
-    pages = "\n".join(text_of(f"docs/{name}.md") for name in ("api", "sandbox", "operations"))
+    pages = "\n".join(text_of(f"docs/{name}.md") for name in ("api", "profile", "registries", "sandbox", "operations"))
     for route in app_routes:
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
         for method in (route.methods or set()) - {"HEAD"}:

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "generate": _Command(
         "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
     ),
+    "lookup": _Command("lookup", "lookup", "Show what the registers know of somebody."),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }
 

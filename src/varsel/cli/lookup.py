@@ -1,0 +1,82 @@
+"""`varsel lookup`: what the registers know of somebody, masked unless a reason is given (design 4, registries 1.8)."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from varsel.cli.client import service
+from varsel.issuer import SUPPORT_SCOPE
+
+_PATH: Final = "/registry/api/v1/lookup"
+_STDIN: Final = "-"
+_MAX_AT_ONCE: Final = 100
+
+
+@click.command()
+@click.argument("identifiers", nargs=-1, required=True, metavar="ID...")
+@click.option("--resource", help="Also the users whose own addresses for an organisation apply to this resource.")
+@click.option("--reveal", is_flag=True, help="Show names and addresses as they are. Is written to the log of look-ups.")
+@click.option("--reason", help="Why: the number of a case, say. Needed for --reveal.")
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@click.option("--url", envvar="VARSEL_URL", help="Of the API.  [default: that of the settings]")
+@click.option("--token", envvar="VARSEL_TOKEN", help=f"With the scope {SUPPORT_SCOPE}.  [default: of the local issuer]")
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Of the local issuer.")
+def lookup(
+    identifiers: tuple[str, ...],
+    resource: str | None,
+    reveal: bool,
+    reason: str | None,
+    as_json: bool,
+    url: str | None,
+    token: str | None,
+    home: Path | None,
+) -> None:
+    """Show what the registers know of somebody.
+
+    An ID is an identity number, an organisation number, or the URN of an email login or a user name. An ID of `-` reads
+    them from standard input, one a line, so that they stand in no list of processes.
+    """
+    asked = [line.strip() for line in sys.stdin if line.strip()] if identifiers == (_STDIN,) else list(identifiers)
+    if reveal and not reason:
+        raise click.UsageError("--reveal needs a --reason")
+    body = {"resourceId": resource, "reveal": reveal, "reason": reason}
+    api = service(url, token, home, (SUPPORT_SCOPE,))
+
+    async def ask() -> list[Any]:
+        parts = [asked[start : start + _MAX_AT_ONCE] for start in range(0, len(asked), _MAX_AT_ONCE)]
+        return [entry for part in parts for entry in (await api.post(_PATH, {**body, "identifiers": part}))["known"]]
+
+    known = asyncio.run(ask())
+    if as_json:
+        click.echo(json.dumps(known, indent=2, ensure_ascii=False))
+    else:
+        for entry in known:
+            _show(entry)
+
+
+def _show(entry: Any) -> None:
+    who = f"{entry['identifier']}  {entry.get('name', '')}".strip()
+    reserved = {True: ", reserved", False: ", not reserved"}.get(entry.get("isReserved"), "")
+    click.echo(f"{who}  ({entry['kind']}{reserved if entry['found'] else ', not known'})")
+    if entry["found"]:
+        for name, addresses in (("email", entry["emails"]), ("mobile", entry["mobiles"])):
+            note = _age(entry.get(f"{name}IsStale"), entry.get(f"{name}ConfirmedAt"))
+            for address in addresses:
+                click.echo(f"  {name:6}  {address:32}  {note}".rstrip())
+            if not addresses:
+                click.echo(f"  {name:6}  none")
+    if entry.get("addressOrigin", entry["identifier"]) != entry["identifier"]:
+        click.echo(f"  these are the addresses of the main unit, {entry['addressOrigin']}")
+    for user in entry.get("users", ()):
+        click.echo(f"  user {user['userId']}  {user.get('email', '')} {user.get('mobile', '')}".rstrip())
+    if "source" in entry:
+        click.echo(f"  from {entry['source']}, changed {entry['changedAt'][:10]}")
+
+
+def _age(stale: bool | None, confirmed: str | None) -> str:
+    words = [*(["too old"] if stale else []), *([f"confirmed {confirmed[:10]}"] if confirmed else [])]
+    return ", ".join(words)
