@@ -17,13 +17,13 @@ from varsel.recipients.profile.access import AccessLog, log_key
 
 def profile_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     """Without a key for the log of look-ups, production offers no look-ups to support."""
-    users = Users(parts.authenticator, scopes=parts.settings.registry.require_enduser_scope)
-    routes = [
-        *address_routes(parts, users),
-        *verification_routes(parts, users),
-        *private_routes(parts, users),
-        *row_routes(parts),
-    ]
+    registry = parts.settings.registry
+    users = Users(parts.authenticator, scopes=registry.require_enduser_scope)
+    routes = list(row_routes(parts))
+    if registry.user_provider == "local":  # who asks another register has its users there
+        routes += [*address_routes(parts, users), *verification_routes(parts, users)]
+    if registry.external_provider == "local":
+        routes += private_routes(parts, users)
     if key := log_key(parts.settings):
         log = AccessLog(parts.database, parts.clock, key)
         routes += [*support_routes(parts, log), *lookup_routes(parts, log)]

@@ -11,6 +11,7 @@ from varsel.domain.order import Lane
 from varsel.heartbeat import beat as heartbeat
 from varsel.log import Log
 from varsel.migrate import make_partitions
+from varsel.recipients.profile.retention import prune_profile
 from varsel.registry_sync.retention import prune_registries
 from varsel.registry_sync.sync import Sync
 from varsel.status.feed import number_feed
@@ -99,6 +100,7 @@ def _steps(
             Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
             Step("forget addresses", sweeper.forget_addresses, every=_MINUTE),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
+            Step("prune profile", partial(prune_profile, parts.db, parts.clock), every=_DAY),
             Step("prune feed", partial(prune_feed, parts.db, parts.clock, parts.settings.feed.kept_for), every=_DAY),
         ],
         "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
