@@ -27,6 +27,7 @@ COMMANDS: Final = {
         "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
     ),
     "lookup": _Command("lookup", "lookup", "Show what the registers know of somebody."),
+    "registry": _Command("registry", "registry", "Show and steer the registers that the local copies follow."),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }
 
