@@ -1,6 +1,6 @@
 """No state without a deadline: waiting rows wake, dead workers' claims are released, and what is over expires."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -9,7 +9,8 @@ from varsel.db import Conn, Database
 from varsel.delivery import sweep_store as store
 from varsel.delivery.ports import Indeterminate
 from varsel.delivery.sweep_store import Claim, Waiting, Woken
-from varsel.domain.ids import WorkerId
+from varsel.domain.errors import Unavailable
+from varsel.domain.ids import OrderId, WorkerId
 from varsel.domain.notification import State
 from varsel.fates import store as fates
 from varsel.log import Log
@@ -83,17 +84,37 @@ class Sweeper:
             await self._release(conn, worker)
 
     async def expire(self) -> int:
-        """Expire notifications whose time is over, order by order; returns how many orders it looked at."""
+        """Expire notifications whose time is over; returns of how many orders. A bad one fails alone."""
         now = self._clock.now()
         async with self._db.reading() as conn:
             orders = await store.expired_orders(conn, now=now, limit=_EXPIRE_BATCH)
-        if orders:
-            async with self._db.transaction() as conn:
-                completed = await store.expire(conn, orders, now=now, grace=self._grace)
-                await fates.add_to_feed(conn, completed, now=now)
-            log.info("orders expired", orders=len(orders), completed=len(completed))
-            self._waker.wake(Work.FEED)
+        if not orders:
+            return 0
+        try:
+            await self._expire(orders, now)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad order must not hold up the others
+            log.warning("orders expire one by one", error=type(error).__name__)
+            return sum([await self._expire_one(order, now) for order in orders])
         return len(orders)
+
+    async def _expire(self, orders: Sequence[OrderId], now: datetime) -> None:
+        async with self._db.transaction() as conn:
+            completed = await store.expire(conn, orders, now=now, grace=self._grace)
+            await fates.add_to_feed(conn, completed, now=now)
+        log.info("orders expired", orders=len(orders), completed=len(completed))
+        self._waker.wake(Work.FEED)
+
+    async def _expire_one(self, order: OrderId, now: datetime) -> bool:
+        try:
+            await self._expire([order], now)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - an alarm, and it is tried again with the next sweep
+            log.error("order cannot expire", exc=error, order_id=order)
+            return False
+        return True
 
     async def forget_addresses(self) -> int:
         """Blank the addresses of attachments in orders that have ended; returns in how many."""
