@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from varsel.domain.errors import RegistryProtocolError
 from varsel.domain.identifiers import Level, valid_organisation_number, valid_person_id
 from varsel.providers.registry_http import Answer, RegistryClient, in_parts
 from varsel.providers.registry_memory import Memory
@@ -84,13 +85,18 @@ class AltinnRegister:
         self._main_units = Memory[str](timedelta(minutes=10), timedelta(minutes=1), monotonic=monotonic)
 
     async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
-        """Register refuses a whole request for one number whose check digits are wrong: such numbers have no name."""
+        """Register refuses a whole request for one number whose check digits are wrong: such numbers have no name.
+
+        It answers for everybody, if only that there is no name; an answer that leaves somebody out is none.
+        """
 
         async def ask(part: list[str]) -> dict[str, str]:
             body = {"parties": [{"ssn" if len(id_) == 11 else "orgNo": id_} for id_ in part]}
             answer = await self._client.post(_NAMES, body, _NAMES_ANSWER, items=len(part))
-            named = ((entry.ssn or entry.org_no or "", self._name(entry)) for entry in answer.party_names)
-            return {id_: name for id_, name in named if name is not None}
+            named = {entry.ssn or entry.org_no or "": self._name(entry) for entry in answer.party_names}
+            if not named.keys() >= set(part):
+                raise RegistryProtocolError("register (parties/nameslookup)")
+            return {id_: name for id_ in part if (name := named[id_]) is not None}
 
         known, unknown = self._names.recall([id_ for id_ in identifiers if _has_check_digits(id_)])
         for found in await in_parts(unknown, self._settings.max_names, ask):

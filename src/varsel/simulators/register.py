@@ -1,7 +1,7 @@
 """Altinn Register, simulated (registries 6.3, 8): names, party ids and main units, behind its credentials."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,18 +16,18 @@ from varsel.simulators.registry_server import Handler, RegistrySimulator, Reply,
 from varsel.simulators.world import World
 
 BASE: Final = "/register/api/v1/"
+SCOPE: Final = "altinn:register/partylookup.admin"
 _INTERNAL: Final = "/register/api/v2/internal/"
 _ORGANISATION: Final = "urn:altinn:organization:identifier-no:"
 _MAX_NAMES: Final = 1_000
 _MAX_PARTIES: Final = 100
 _SKEW_SECONDS: Final = 10
-_BEARER: Final = "Bearer "
 
 
 class RegisterSimulator(RegistrySimulator):
-    """Lets in whoever shows a platform access token signed by the owner of `platform_key`, or a bearer token it knows.
+    """Lets in whoever shows a platform access token signed by the owner of `platform_key`, or a token with the scope.
 
-    `platform_key`: the public key, in PEM.
+    `platform_key`: the public key, in PEM. `bearer_claims`: what the header `Authorization` proves, if anything.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class RegisterSimulator(RegistrySimulator):
         world: World,
         *,
         platform_key: str | None = None,
-        bearer_tokens: frozenset[str] = frozenset(),
+        bearer_claims: Callable[[str | None], Mapping[str, Any] | None] = lambda _: None,
         host: str = "127.0.0.1",
         port: int = 0,
         now: Callable[[], datetime] = now_utc,
     ) -> None:
         self._platform_key = RSAKey.import_key(platform_key) if platform_key else None
-        self._bearer_tokens = bearer_tokens
+        self._bearer_claims = bearer_claims
         handlers: dict[str, Handler] = {
             f"{BASE}parties/nameslookup": self._names,
             f"{_INTERNAL}parties/query": self._query,
@@ -55,8 +55,8 @@ class RegisterSimulator(RegistrySimulator):
         return lambda request, body: handler(request, body) if self._admits(request) else Reply({}, status=401)
 
     def _admits(self, request: web.Request) -> bool:
-        bearer = request.headers.get("Authorization", "")
-        if bearer.startswith(_BEARER) and bearer.removeprefix(_BEARER) in self._bearer_tokens:
+        claims = self._bearer_claims(request.headers.get("Authorization"))
+        if claims and SCOPE in str(claims.get("scope", "")).split():
             return True
         token = request.headers.get("PlatformAccessToken")
         if not token or self._platform_key is None:
