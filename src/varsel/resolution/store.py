@@ -24,9 +24,9 @@ from varsel.domain.order import (
 # Waiting orders become claimable when their time has come (proven 2: waiting rows stand outside the claim's index).
 RELEASE_DUE = """
 UPDATE orders SET wake_at = NULL
- WHERE id IN (SELECT id FROM orders
-               WHERE state = 'Registered' AND wake_at <= %(now)s
-               ORDER BY wake_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+ WHERE id = ANY (ARRAY(SELECT id FROM orders
+                        WHERE state = 'Registered' AND wake_at <= %(now)s
+                        ORDER BY wake_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 """
 
 NEXT_DUE = "SELECT min(wake_at) FROM orders WHERE state = 'Registered' AND wake_at IS NOT NULL"
@@ -62,12 +62,12 @@ CONTENT = """
 SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
        sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
        attachments IS NOT NULL
-  FROM order_content WHERE order_id = ANY(%(orders)s)
+  FROM order_content WHERE order_id = ANY(%(orders)b)
 """
 
 LOCK_CLAIMED = """
 SELECT id FROM orders
- WHERE id = ANY(%(orders)s) AND state = 'Processing' AND worker_id = %(worker)s
+ WHERE id = ANY(%(orders)b::uuid[]) AND state = 'Processing' AND worker_id = %(worker)s
  ORDER BY id FOR UPDATE
 """
 
@@ -90,8 +90,8 @@ FINISH = """
 UPDATE orders o
    SET pending = t.pending, expires_at = t.expires_at, worker_id = NULL, state_at = %(now)s,
        state = CASE WHEN t.pending = 0 THEN 'Completed'::order_state ELSE 'Processed' END
-  FROM unnest(%(orders)s::uuid[], %(pending)s::int[], %(expires)s::timestamptz[]) AS t (id, pending, expires_at)
- WHERE o.id = t.id AND o.id = ANY(%(orders)s)
+  FROM unnest(%(orders)b::uuid[], %(pending)b::int[], %(expires)b::timestamptz[]) AS t (id, pending, expires_at)
+ WHERE o.id = t.id AND o.id = ANY(%(orders)b::uuid[])
 """
 
 STOP = """
@@ -185,19 +185,21 @@ async def release_due(conn: Conn, *, now: datetime, limit: int = 5_000) -> int:
     return await execute(conn, RELEASE_DUE, {"now": now, "limit": limit})
 
 
-async def claim_orders(conn: Conn, worker: WorkerId, lane: Lane, *, after: int, limit: int) -> list[Claimed]:
-    """Claim at most about `limit` due orders, in turn over creators, beginning after creator `after`."""
-    creators = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": _FAN}, int)
+async def claim_orders(
+    conn: Conn, worker: WorkerId, lane: Lane, *, after: int, limit: int
+) -> tuple[list[Claimed], int]:
+    """Claim at most about `limit` due orders, in turn over creators, beginning after creator `after`.
+
+    Also returns after which creator the next claim begins; 0: all have had their turn.
+    """
+    fan = min(_FAN, limit)
+    creators = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": fan}, int)
     if not creators:
-        return []
+        return [], 0
     quota = -(-limit // len(creators))
     params = {"creators": creators, "lane": lane, "quota": quota, "worker": worker}
-    return sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
-
-
-def last_creator(creators: Collection[CreatorId]) -> int:
-    """After whom the next claim begins: 0, at the first, when this one had room for more creators."""
-    return max(creators) if len(creators) >= _FAN else 0
+    claimed = sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
+    return claimed, creators[-1] if len(creators) >= fan else 0
 
 
 async def contents(conn: ReadConn, orders: Sequence[OrderId]) -> dict[OrderId, Content]:
