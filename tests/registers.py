@@ -35,6 +35,12 @@ def platform_key() -> RSAKey:
     return RSAKey.generate_key(2048)
 
 
+@cache
+def platform_token() -> PlatformToken:
+    """Reading the key takes longer than a test."""
+    return PlatformToken(SecretStr(platform_key().as_pem(private=True).decode()), "notifications")
+
+
 class ManualSeconds:
     """Machine time that a test moves by hand."""
 
@@ -82,7 +88,7 @@ class Registers:
             "authorization": (self.authorization.url, authorization.BASE),
         }[name]
         access: dict[str, Credentials] = {
-            "register": PlatformToken(SecretStr(platform_key().as_pem(private=True).decode()), "notifications"),
+            "register": platform_token(),
             "authorization": SubscriptionKey(SecretStr(SUBSCRIPTION_KEY)),
         }
         client = RegistryClient(name, site.rstrip("/") + base, self.limits, access.get(name), monotonic=self.seconds)
