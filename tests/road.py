@@ -195,11 +195,13 @@ class Worker:
     async def round(self) -> int:
         """One turn of every step, and the messages that it began are through."""
         done = await self.resolution.resolve_due(Lane.ORDINARY) + await self.resolution.resolve_due(Lane.BULK)
+        await until(lambda: self.resolution.idle)
         done += await self.mail.send_due() + await self.sms.send_due()
         await until(lambda: self.mail.idle and self.sms.idle)
         return done
 
     async def end(self, road: Road) -> None:
+        await self.resolution.stop()
         await self.mail.stop(timedelta(seconds=5))
         await self.sms.stop(timedelta(seconds=5))
         await road.sweeper().release_own(self.id)

@@ -64,6 +64,7 @@ async def test_what_may_have_left_is_declared_and_the_rest_goes_back_free(road: 
     assert await road.value("SELECT count(*) FROM claim") == 0
 
 
+@pytest.mark.assertion("processing", 100)
 async def test_after_a_death_everything_is_sent_and_only_what_was_in_flight_may_come_twice(road: Road) -> None:
     worker = await half_sent(road)
     await kill(worker)
@@ -118,6 +119,7 @@ async def test_a_worker_that_wakes_after_it_was_given_up_changes_nothing(road: R
     assert {row.id: row.state for row in before} == after
 
 
+@pytest.mark.assertion("processing", 99)
 async def test_a_gentle_stop_gives_back_what_has_not_been_started(road: Road) -> None:
     worker = await half_sent(road)
     assert road.mail.gate is not None
@@ -131,6 +133,7 @@ async def test_a_gentle_stop_gives_back_what_has_not_been_started(road: Road) ->
     assert await road.value("SELECT count(*) FROM claim") == 0
 
 
+@pytest.mark.assertion("processing", 38)
 async def test_an_order_whose_worker_died_is_resolved_by_another_exactly_once(road: Road) -> None:
     await road.place()
     dead = await road.worker()

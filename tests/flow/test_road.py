@@ -38,6 +38,7 @@ async def road(database: Database, clock: ManualClock) -> AsyncIterator[Road]:
     await road.waker.close()
 
 
+@pytest.mark.assertion("processing", 103, 104)
 async def test_an_email_to_a_direct_address_is_sent_and_its_report_completes_the_order(road: Road) -> None:
     placed = await road.place()
     assert placed.lookup is None
@@ -55,6 +56,7 @@ async def test_an_email_to_a_direct_address_is_sent_and_its_report_completes_the
     assert [(r["destination"], r["status"]) for r in entry["recipients"]] == [("kari@example.com", "Email_Delivered")]
 
 
+@pytest.mark.assertion("processing", 35)
 async def test_an_order_for_later_leaves_at_its_time_and_not_before(road: Road) -> None:
     at = road.clock.now() + timedelta(hours=3)
     placed = await road.place(requested_send_time=at)
@@ -100,6 +102,7 @@ async def test_an_order_due_within_five_minutes_cannot_be_cancelled(road: Road, 
     assert answer is Cancellation.PROHIBITED
 
 
+@pytest.mark.assertion("processing", 41)
 async def test_a_reserved_person_is_reported_at_once_and_not_sent_to_later(road: Road) -> None:
     road.directory.people = {KARI: PersonContact(reserved=True, email="kari@example.com")}
     placed = await road.place(recipients=(Recipient(national_identity_number=KARI),))
@@ -112,6 +115,7 @@ async def test_a_reserved_person_is_reported_at_once_and_not_sent_to_later(road:
     assert len(await road.feed()) == 1
 
 
+@pytest.mark.assertion("processing", 5)
 async def test_ignoring_the_reservation_sends_all_the_same(road: Road) -> None:
     road.directory.people = {KARI: PersonContact(reserved=True, email="kari@example.com")}
     placed = await road.place(recipients=(Recipient(national_identity_number=KARI),), ignore_reservation=True)
@@ -121,6 +125,7 @@ async def test_ignoring_the_reservation_sends_all_the_same(road: Road) -> None:
     assert [m.to for m in road.mail.sent] == ["kari@example.com"]
 
 
+@pytest.mark.assertion("processing", 68, 69)
 async def test_only_permitted_users_get_what_an_organisation_gets(road: Road) -> None:
     road.directory.official = {ORG: OrganisationContact(("post@example.com",), (), ORG)}
     road.directory.users = {
@@ -142,6 +147,7 @@ async def test_only_permitted_users_get_what_an_organisation_gets(road: Road) ->
     assert "permitted app_ttd_demo read" in road.directory.asked
 
 
+@pytest.mark.assertion("processing", 81, 82, 84)
 async def test_keywords_are_filled_for_people_and_organisations_and_stay_for_direct_addresses(road: Road) -> None:
     road.directory.people = {KARI: PersonContact(False, email="kari@example.com")}
     road.directory.official = {ORG: OrganisationContact(("post@example.com",), (), ORG)}
@@ -165,6 +171,7 @@ async def test_keywords_are_filled_for_people_and_organisations_and_stay_for_dir
     }
 
 
+@pytest.mark.assertion("processing", 43)
 async def test_when_a_register_is_down_nothing_is_sent_and_the_order_is_tried_again(road: Road) -> None:
     road.directory.people = {KARI: PersonContact(False, email="kari@example.com")}
     placed = await road.place(recipients=(Recipient(national_identity_number=KARI),))
@@ -181,6 +188,7 @@ async def test_when_a_register_is_down_nothing_is_sent_and_the_order_is_tried_ag
     assert len(road.mail.sent) == 1
 
 
+@pytest.mark.assertion("processing", 118)
 async def test_a_register_that_stays_down_until_expiry_still_lets_the_order_end(road: Road) -> None:
     placed = await road.place(recipients=(Recipient(national_identity_number=KARI),))
     road.directory.down = True
@@ -205,6 +213,7 @@ async def test_a_daytime_sms_waits_for_the_window_and_is_checked_again_when_it_s
     assert len(road.sms.sent) == 1
 
 
+@pytest.mark.assertion("processing", 96)
 async def test_an_anytime_sms_leaves_at_night(road: Road) -> None:
     road.clock.set(datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
     await road.place(
@@ -241,6 +250,7 @@ async def test_a_deferred_message_waits_and_is_tried_again_until_it_expires(road
     assert await road.state(placed.order_id) == "Completed"
 
 
+@pytest.mark.assertion("processing", 90)
 async def test_a_provider_that_cannot_be_reached_rests_and_costs_the_message_nothing(road: Road) -> None:
     road.mail.answers = lambda _: Deferred("connection refused", Blame.PROVIDER)
     await road.place()
@@ -252,6 +262,7 @@ async def test_a_provider_that_cannot_be_reached_rests_and_costs_the_message_not
     assert len(road.mail.sent) == 1
 
 
+@pytest.mark.assertion("processing", 100)
 async def test_an_unknown_outcome_waits_and_is_sent_again_only_where_that_is_allowed(road: Road) -> None:
     results: list[SendResult] = [Unknown("lost after DATA"), Accepted()]
     road.mail.answers = lambda _: results.pop(0)
@@ -301,6 +312,7 @@ async def test_one_message_that_its_provider_always_gives_back_does_not_stop_the
     assert sorted(state for _, state in await road.outcomes()) == ["accepted", "accepted", "accepted", "new"]
 
 
+@pytest.mark.assertion("processing", 119)
 async def test_under_hold_an_unknown_outcome_is_never_sent_again_and_ends_at_expiry(road: Road) -> None:
     road.mail.on_indeterminate = Indeterminate.HOLD
     road.mail.answers = lambda _: Unknown("lost after DATA")
@@ -357,6 +369,7 @@ async def test_settling_at_once_completes_the_order_with_the_acceptance(road: Ro
     assert await road.outcomes() == [("email", "accepted")]
 
 
+@pytest.mark.assertion("processing", 117)
 async def test_a_confirming_provider_that_stays_silent_means_expired_after_the_grace(road: Road) -> None:
     placed = await road.place()
     await road.run()
@@ -369,6 +382,7 @@ async def test_a_confirming_provider_that_stays_silent_means_expired_after_the_g
     assert await road.state(placed.order_id) == "Completed"
 
 
+@pytest.mark.assertion("processing", 112)
 async def test_a_report_that_matches_nothing_is_tried_seven_times_and_is_then_dead(road: Road) -> None:
     await road.report(None, Verdict.DELIVERED, reference="nobody-knows")
     began = road.clock.now()
@@ -383,12 +397,15 @@ async def test_a_report_that_matches_nothing_is_tried_seven_times_and_is_then_de
     assert await road.value("SELECT tries FROM delivery_report") == 7
 
 
+@pytest.mark.assertion("processing", 108)
 async def test_a_report_that_overtakes_its_reference_is_applied_when_the_reference_is_stored(road: Road) -> None:
     road.sms.answers = lambda _: Accepted("REF-1")
     await road.report(None, Verdict.DELIVERED, reference="REF-1", provider="sms", channel=Channel.SMS)
     await road.run()
     assert await road.value("SELECT state FROM delivery_report") == "parked"
     await road.place(channel=OrderChannel.SMS, recipients=(Recipient(mobile="+4799999501"),))
+    await road.run()
+    road.clock.advance(timedelta(seconds=1))  # when the report is looked at again
     await road.run()
     assert await road.outcomes() == [("sms", "delivered")]
 
@@ -404,6 +421,7 @@ async def test_a_reference_found_twice_is_applied_to_neither(road: Road) -> None
     assert await road.value("SELECT state_reason FROM delivery_report") == "AMBIGUOUS_REFERENCE"
 
 
+@pytest.mark.assertion("processing", 109)
 async def test_the_same_report_twice_changes_nothing(road: Road) -> None:
     await road.place()
     await road.run()
@@ -416,6 +434,7 @@ async def test_the_same_report_twice_changes_nothing(road: Road) -> None:
     assert len(await road.feed()) == 1
 
 
+@pytest.mark.assertion("processing", 47)
 async def test_a_condition_that_is_not_met_stops_the_order_with_one_feed_entry(road: Road) -> None:
     road.conditions.answers = [Condition.NOT_MET]
     placed = await road.place(condition_endpoint="https://condition.example/x")
@@ -426,6 +445,7 @@ async def test_a_condition_that_is_not_met_stops_the_order_with_one_feed_entry(r
     assert road.mail.sent == []
 
 
+@pytest.mark.assertion("processing", 48)
 async def test_an_inconclusive_condition_is_asked_once_more_after_a_minute_and_then_counts_as_met(road: Road) -> None:
     road.conditions.answers = [Condition.INCONCLUSIVE, Condition.INCONCLUSIVE]
     await road.place(condition_endpoint="https://condition.example/x")
@@ -437,6 +457,7 @@ async def test_an_inconclusive_condition_is_asked_once_more_after_a_minute_and_t
     assert len(road.mail.sent) == 1
 
 
+@pytest.mark.assertion("processing", 44)
 async def test_one_order_that_cannot_be_resolved_does_not_hold_up_its_neighbours(road: Road) -> None:
     orders = [await road.place(recipients=(Recipient(email=f"p{i}@example.com"),)) for i in range(4)]
     bad = await road.place(recipients=(Recipient(national_identity_number=KARI),))
@@ -449,6 +470,7 @@ async def test_one_order_that_cannot_be_resolved_does_not_hold_up_its_neighbours
     assert await road.outcomes(bad.order_id) == [("email", "expired")]
 
 
+@pytest.mark.assertion("processing", 44)
 async def test_an_order_without_the_template_that_its_channel_needs_fails_at_once(road: Road) -> None:
     placed = await road.place(channel=OrderChannel.SMS, sms=None, recipients=(Recipient(mobile="+4799999501"),))
     await road.run()

@@ -42,7 +42,7 @@ async def fill(road: Road, creators: dict[str, int], each: int = 1) -> None:
 
 async def claim(road: Road, worker: int, *, limit: int = 500, after: int = 0, lane: Lane = Lane.ORDINARY) -> list[Any]:
     async with road.db.autocommit() as conn:
-        return await store.claim(
+        rows, _ = await store.claim(
             conn,
             claim_id=ClaimId(uuid7()),
             worker=WorkerId(worker),
@@ -53,8 +53,10 @@ async def claim(road: Road, worker: int, *, limit: int = 500, after: int = 0, la
             limit=limit,
             now=road.clock.now(),
         )
+    return rows
 
 
+@pytest.mark.assertion("processing", 88)
 async def test_claims_made_at_once_are_disjoint_and_leave_nothing(road: Road) -> None:
     await fill(road, {"ttd": 30}, each=10)
     claims = await asyncio.gather(*(claim(road, worker, limit=50) for worker in range(8)))
@@ -89,6 +91,7 @@ async def test_a_result_from_a_claim_that_was_lost_changes_nothing(road: Road) -
     assert await road.outcomes() == [("email", "claimed")]
 
 
+@pytest.mark.assertion("processing", 121)
 async def test_four_workers_at_once_complete_every_order_exactly_once(road: Road) -> None:
     road.mail = FakeProvider("mail", max_batch=25, step=100)
     results: list[SendResult] = [Refused(Reason.BOUNCED)]

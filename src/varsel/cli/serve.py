@@ -27,7 +27,7 @@ from varsel.recipients.schemes import identifiers_of
 from varsel.settings import LinkProviderSettings, Settings
 from varsel.status.feed import FeedReader
 from varsel.timeshift.advance import ClockControl
-from varsel.timeshift.follow import follow_clock, take_clock
+from varsel.timeshift.follow import follow_clock, require_unmoved, take_clock
 from varsel.ui.sandbox import sandbox_routes
 from varsel.wiring import Parts, open_parts
 
@@ -57,7 +57,7 @@ async def serve_api(settings: Settings, sock: socket.socket) -> None:
 
 async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None:
     settings = parts.settings
-    await take_clock(parts.db, parts.clock)
+    await (take_clock if settings.sandbox.enabled else require_unmoved)(parts.db, parts.clock)
     presence = _Presence(parts, await _begin(parts))
     tasks = [asyncio.create_task(presence.keep())]
     inbox, register, instants = parts.inbox(), parts.register(), parts.instants(lambda: presence.worker)
@@ -131,7 +131,9 @@ class _Presence:
                         tasks.create_task(follow_clock(parts.db, parts.clock, self.worker))
             except* heartbeat.LeaseLost:
                 log.warning("lease lost", worker_id=self.worker)
-                await self._begin_anew()
+            except* Exception as errors:  # noqa: BLE001 - without a row no instant message can be sent
+                log.error("presence failed", exc=errors)
+            await self._begin_anew()
 
     async def _begin_anew(self) -> None:
         while True:

@@ -27,6 +27,8 @@ from varsel.wakeup import Waker
 
 log = Log(__name__)
 
+_MOST_TURNS = 1_000  # creators that are looked at for an email that can be claimed
+
 
 class Composing:
     """Sends the emails of `Lane.COMPOSED` through one provider, for one worker, `at_once` at a time."""
@@ -55,6 +57,7 @@ class Composing:
         self._at_once = at_once
         self._after = 0  # the creator whose turn it was
         self._emails: set[asyncio.Task[None]] = set()
+        self._doubtful: set[ClaimId] = set()  # perhaps made, and nobody works on them
         self._fetching: set[asyncio.Task[Any]] = set()  # those of them that have not left
         self._left = asyncio.Event()  # an email is through
         self._stopping = False
@@ -77,11 +80,17 @@ class Composing:
             await self._left.wait()
         if self._stopping:
             return 0
+        if self._doubtful:
+            async with self._db.autocommit() as conn:
+                await store.give_back(conn, self._doubtful, self._worker)
+            self._doubtful.clear()
         async with self._db.reading() as conn:
             if await store.is_paused(conn, self._provider.name):
                 return 0
         claim_id = ClaimId(uuid7())
+        self._doubtful.add(claim_id)
         row = await self._claim(claim_id)
+        self._doubtful.discard(claim_id)
         if row is None:
             return 0
         task = asyncio.create_task(self._carry_out(claim_id, row))
@@ -89,10 +98,14 @@ class Composing:
         task.add_done_callback(self._ended)
         return 1
 
-    async def stop(self, grace: timedelta) -> None:
-        """Drop what has not left, and finish what has, within the grace. Claims are left to the worker's end."""
+    def halt(self) -> None:
+        """Claim nothing more."""
         self._stopping = True
         self._left.set()
+
+    async def stop(self, grace: timedelta) -> None:
+        """Drop what has not left, and finish what has, within the grace. Claims are left to the worker's end."""
+        self.halt()
         for task in self._fetching:
             task.cancel()
         if self._emails:
@@ -108,9 +121,10 @@ class Composing:
             log.error("composed email failed", exc=error)
 
     async def _claim(self, claim_id: ClaimId) -> Claimed | None:
-        for after in {self._after: None, 0: None}:
+        began, after = self._after, self._after
+        for _ in range(_MOST_TURNS):
             async with self._db.autocommit() as conn:
-                rows = await store.claim(
+                rows, after = await store.claim(
                     conn,
                     claim_id=claim_id,
                     worker=self._worker,
@@ -122,10 +136,13 @@ class Composing:
                     now=self._clock.now(),
                     fan=1,
                 )
+            self._after = after
             if rows:
-                self._after = rows[0].creator
                 return rows[0]
-        self._after = 0
+            if not after:
+                if not began:
+                    break
+                began = 0
         return None
 
     async def _carry_out(self, claim_id: ClaimId, row: Claimed) -> None:
@@ -136,7 +153,9 @@ class Composing:
         elif expired := self._expired(claim_id, row):
             await store_result(self._db, self._clock, self._waker, expired)
         else:
-            await self._hand_over(claim_id)
+            if not await self._hand_over(claim_id):
+                log.warning("claim lost", provider=self._provider.name, dropped=1)
+                return
             result = await self._send(email)
             size = sum(len(file.content) for file in email.files)
             await self._record(claim_id, row, result, attachment_bytes=size)
@@ -181,7 +200,7 @@ class Composing:
             return None
         return Recorded(row.id, claim_id, self._provider.name, row.attempt, State.EXPIRED, uncharged=1)
 
-    async def _hand_over(self, claim_id: ClaimId) -> None:
+    async def _hand_over(self, claim_id: ClaimId) -> bool:
         while True:
             try:
                 async with self._db.autocommit() as conn:

@@ -80,7 +80,7 @@ def _accepted(
     """What nobody will confirm settles after a while: it counts as a fate, and is never called delivered."""
     settled, wake_at = False, None
     if result.silent or provider.confirms is not Confirms.ARRIVAL:
-        settles = row.expires_at if rules.settle_after is None else now + rules.settle_after
+        settles = row.expires_at if rules.settle_after is None else min(now + rules.settle_after, row.expires_at)
         settled, wake_at = (True, None) if settles <= now else (False, settles)
     return Recorded(
         row.id,

@@ -3,7 +3,7 @@
 import asyncio
 
 from varsel.clock import Clock
-from varsel.db import Database
+from varsel.db import Database, Deadlock
 from varsel.delivery import store
 from varsel.delivery.store import Recorded
 from varsel.domain.errors import Unavailable
@@ -20,7 +20,7 @@ async def store_result(
 ) -> None:
     """Store it and end its claim; while the database is away, again and again.
 
-    What cannot be stored for another reason is an alarm, and stays claimed: the sweeper will find it.
+    What cannot be stored for another reason is an alarm, and expires at the latest.
     """
     pause = 0.1
     while True:
@@ -29,7 +29,7 @@ async def store_result(
                 if attachment_bytes is not None:
                     await store.note_size(conn, result, attachment_bytes)
                 completed = await store.record(conn, [result], [result.claim], now=clock.now())
-        except Unavailable:
+        except (Unavailable, Deadlock):
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         except Exception as error:  # noqa: BLE001 - a bug: the message stays as it is, and others go on

@@ -105,8 +105,10 @@ class Reports:
         if not found.moves:
             return frozenset()
         await store.move(conn, found.moves, now=now)
-        completed = await fates.count_fates(conn, found.newly_fated(), now=now)
-        if corrected := found.corrected():
+        fated, corrected = found.newly_fated(), found.corrected()
+        await fates.lock_orders(conn, {*fated, *corrected})
+        completed = await fates.count_fates(conn, fated, now=now)
+        if corrected:
             already = await store.completed_of(conn, sorted(corrected))
             await fates.add_to_feed(conn, already - completed, now=now, correction=True)
             completed |= already

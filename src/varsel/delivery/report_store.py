@@ -65,8 +65,6 @@ UPDATE delivery_report d
 
 COMPLETED = "SELECT id FROM orders WHERE id = ANY(%(orders)s) AND state = 'Completed'"
 
-NEXT_PARKED = "SELECT min(wake_at) FROM delivery_report WHERE state = 'parked'"
-
 
 @dataclass(frozen=True, slots=True)
 class Pending:

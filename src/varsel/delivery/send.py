@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from varsel.clock import Clock
-from varsel.db import Database
+from varsel.db import Database, Deadlock
 from varsel.delivery import store
 from varsel.delivery.outcome import Rules, recorded
 from varsel.delivery.ports import (
@@ -38,6 +38,7 @@ Sent_contra = TypeVar("Sent_contra", bound=Email | Sms, contravariant=True)
 _LANES: Final = (Lane.INSTANT, Lane.ORDINARY, Lane.BULK)  # emails with attachments have a sender of their own
 _CLAIM_LIMIT: Final = 500
 _CLAIM_SECONDS: Final = 0.5  # a claim is at most what the provider takes in this time
+_MOST_TURNS: Final = 64  # of 16 creators each, in search of a row that can be claimed
 _FLUSH_ROWS: Final = 250
 _FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
 
@@ -92,6 +93,7 @@ class Sending(Generic[Message]):
         self._after = dict.fromkeys(Lane, 0)
         self._slots = asyncio.Semaphore(provider.step // provider.max_batch)
         self._claims: set[asyncio.Task[None]] = set()
+        self._doubtful: set[ClaimId] = set()  # perhaps made, and nobody works on them
         self._backlog = 0  # claimed and not yet with the provider
         self._under_way = 0
         self._room = asyncio.Event()
@@ -118,26 +120,31 @@ class Sending(Generic[Message]):
         await self._room.wait()
         if self._stopping:
             return 0
+        await self._settle_doubts()
         async with self._db.reading() as conn:
             if await store.is_paused(conn, self._provider.name):
                 return 0
-        self._rest = False
+        self._rest = self._stopping
         for lane in _LANES:
             claim_id = ClaimId(uuid7())
+            self._doubtful.add(claim_id)
             if rows := await self._claim(claim_id, lane):
-                held = await self._hold(claim_id, rows)
-                self._backlog += len(held)
-                self._make_room()
-                task = asyncio.create_task(self._send_claim(claim_id, held))
-                self._claims.add(task)
-                task.add_done_callback(self._claims.discard)
+                self._begin(claim_id, await self._hold(claim_id, rows))
                 return len(rows)
+            self._doubtful.discard(claim_id)
         return 0
 
-    async def stop(self, grace: timedelta) -> None:
-        """Give back what has not been started, and finish what has, within the grace. The rest is left claimed."""
+    def halt(self) -> None:
+        """Claim nothing more, and begin with nothing more of what is claimed."""
         self._stopping = self._rest = True
         self._room.set()
+
+    async def stop(self, grace: timedelta) -> None:
+        """Give back what has not been started, and finish what has, within the grace. The rest is left claimed.
+
+        Call `halt` before, and let a `send_due` that is under way end.
+        """
+        self.halt()
         if self._claims:
             _, late = await asyncio.wait(self._claims, timeout=grace.total_seconds())
             for task in late:
@@ -145,10 +152,32 @@ class Sending(Generic[Message]):
             await asyncio.gather(*late, return_exceptions=True)
         await self._recorder.close()
 
-    async def _claim(self, claim_id: ClaimId, lane: Lane) -> list[Claimed]:
-        for after in {self._after[lane]: None, 0: None}:
+    def _begin(self, claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
+        self._doubtful.discard(claim_id)
+        self._backlog += len(held)
+        self._make_room()
+        task = asyncio.create_task(self._send_claim(claim_id, held))
+        self._claims.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._claims.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("claim failed", exc=error, provider=self._provider.name)
+
+    async def _settle_doubts(self) -> None:
+        """Give back what an error left claimed before anything of it was begun."""
+        if self._doubtful:
             async with self._db.autocommit() as conn:
-                rows = await store.claim(
+                await store.give_back(conn, self._doubtful, self._worker)
+            self._doubtful.clear()
+
+    async def _claim(self, claim_id: ClaimId, lane: Lane) -> list[Claimed]:
+        """From where the last claim of the lane ended, once around all creators."""
+        began, after = self._after[lane], self._after[lane]
+        for _ in range(_MOST_TURNS):
+            async with self._db.autocommit() as conn:
+                rows, after = await store.claim(
                     conn,
                     claim_id=claim_id,
                     worker=self._worker,
@@ -159,9 +188,13 @@ class Sending(Generic[Message]):
                     limit=self._pace.claim_limit,
                     now=self._clock.now(),
                 )
-            self._after[lane] = store.last_creator({row.creator for row in rows})
+            self._after[lane] = after
             if rows:
                 return rows
+            if not after:
+                if not began:
+                    break
+                began = 0  # what stands before where we began
         return []
 
     async def _hold(self, claim_id: ClaimId, rows: Sequence[Claimed]) -> list[_Held[Message]]:
@@ -169,33 +202,53 @@ class Sending(Generic[Message]):
             found = await store.templates(conn, sorted({row.order for row in rows}))
         templates = {t.order: t for t in found}
         return [
-            _Held(row, claim_id, place, self._render(row, templates[row.order]))
+            _Held(row, claim_id, place, self._message(row, templates.get(row.order)))
             for place, row in enumerate(rows, start=1)
         ]
 
+    def _message(self, row: Claimed, templates: Templates | None) -> Message | None:
+        """None, and an alarm, when a bug or a missing text makes it impossible: the others of the claim go on."""
+        if templates is None:
+            log.error("order without content", order_id=row.order)
+            return None
+        try:
+            return self._render(row, templates)
+        except Exception as error:  # noqa: BLE001 - charged to the row that is the cause
+            log.error("message cannot be rendered", exc=error, notification_id=row.id)
+            return None
+
     async def _send_claim(self, claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
         """Start the messages in order of the claim, never one that the committed mark does not cover."""
-        marked = 0
+        marked, lost, begun = 0, False, 0
         tasks: list[asyncio.Task[None]] = []
         try:
             for batch in _batches(held, self._provider.max_batch):
                 await self._slots.acquire()
-                ready = self._startable(batch)
-                if ready and (last := ready[-1].place) > marked:
-                    marked = min(last + self._provider.step, len(held))
-                    await self._declare(claim_id, marked)
+                if batch[-1].place > marked and not self._rest:
+                    marked = min(batch[-1].place + self._provider.step, len(held))
+                    if not await self._declare(claim_id, marked):
+                        lost = True
+                        break
+                ready = self._startable(batch)  # after the mark, which may have waited for the database
                 self._backlog -= len(batch)
                 self._make_room()
                 self._under_way += len(ready)
+                begun += len(batch)
                 tasks.append(asyncio.create_task(self._send_batch(ready)))
             await asyncio.gather(*tasks)
         except asyncio.CancelledError:
             for task in tasks:
                 task.cancel()
             raise  # the claim stays: what is up to its mark is unknown, the rest goes back
+        if lost:
+            log.warning("claim lost", provider=self._provider.name, dropped=len(held) - begun)
+            self._slots.release()
+            self._backlog -= len(held) - begun
+            self._make_room()
         self._recorder.end(claim_id)
 
-    async def _declare(self, claim_id: ClaimId, upto: int) -> None:
+    async def _declare(self, claim_id: ClaimId, upto: int) -> bool:
+        """False: the claim was taken from us, for we were silent too long."""
         while True:
             try:
                 async with self._db.autocommit() as conn:
@@ -242,6 +295,11 @@ class Sending(Generic[Message]):
         finally:
             self._under_way -= len(batch)
             self._slots.release()
+        if len(results) != len(batch):
+            log.error(
+                "provider answered for others", provider=self._provider.name, sent=len(batch), answers=len(results)
+            )
+            results = [Unknown("the adapter failed")] * len(batch)
         self._pace.count(len(batch))
         now = self._clock.now()
         for held, result in zip(batch, results, strict=True):
@@ -368,12 +426,16 @@ class _Recorder:
             try:
                 async with self._db.transaction() as conn:
                     completed = await store.record(conn, results, ended, now=self._clock.now())
-            except Unavailable:
+            except (Unavailable, Deadlock):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             except Exception as error:  # noqa: BLE001 - kept to the row that is the cause
-                if len(results) <= 1:
+                if not results:
+                    log.error("claims cannot be ended", exc=error)
+                    return
+                if len(results) == 1:  # without its claim, it expires at the latest
                     log.error("result cannot be stored", exc=error, ids=[r.id for r in results])
+                    await self._write([], ended)
                     return
                 middle = len(results) // 2
                 await self._write(results[:middle], [])

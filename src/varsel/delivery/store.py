@@ -67,6 +67,15 @@ UPDATE notification SET attachment_bytes = %(bytes)s WHERE id = %(id)s AND claim
 
 HAND_OVER = "UPDATE claim SET handed_over = %(upto)s WHERE id = %(claim)s"
 
+# Of claims that nobody works on: nothing was handed over, so all goes back free.
+GIVE_BACK = """
+WITH given AS (DELETE FROM claim WHERE id = ANY(%(claims)s) AND worker_id = %(worker)s AND handed_over = 0
+               RETURNING id, ids)
+UPDATE notification n SET state = 'new', attempts = n.attempts - 1, claim_id = NULL
+  FROM given g CROSS JOIN LATERAL unnest(g.ids) AS held (id)
+ WHERE n.id = held.id AND n.claim_id = g.id AND n.state = 'claimed'
+"""
+
 # S1: only rows that this claim still holds change. A report that overtook us has taken its row out of 'claimed'.
 # What is settled at once has a fate, and so has what was refused. Arrays are written in binary (%b): twice as quick.
 RECORD = """
@@ -109,11 +118,6 @@ RETURNING failures
 RECOVERED = "UPDATE provider SET failures = 0, paused_until = NULL, detail = '' WHERE name = %(name)s AND failures > 0"
 
 PAUSED = "SELECT paused_until > statement_timestamp() FROM provider WHERE name = %(name)s"
-
-WAKE_REPORTS = """
-UPDATE delivery_report SET wake_at = %(now)s
- WHERE state = 'parked' AND provider_ref = ANY(%(references)s)
-"""
 
 _FAN = 16
 
@@ -186,20 +190,18 @@ async def claim(
     limit: int,
     now: datetime,
     fan: int = _FAN,
-) -> list[Claimed]:
-    """Claim at most about `limit` notifications for a provider, in turn over `fan` creators, in order of id."""
+) -> tuple[list[Claimed], int]:
+    """Claim at most about `limit` notifications for a provider, in turn over `fan` creators, in order of id.
+
+    Also returns after which creator the next claim begins; 0: all have had their turn.
+    """
     params: dict[str, Any] = {"channel": channel, "lane": lane}
     creators = await fetch(conn, CREATORS, {**params, "after": after, "fan": fan}, int)
     if not creators:
-        return []
+        return [], 0
     params |= {"creators": creators, "quota": -(-limit // len(creators)), "now": now}
     params |= {"claim": claim_id, "worker": worker, "provider": provider}
-    return await fetch(conn, CLAIM, params, _claimed)
-
-
-def last_creator(creators: Collection[CreatorId]) -> int:
-    """After whom the next claim begins: 0, at the first, when this one had room for more creators."""
-    return max(creators) if len(creators) >= _FAN else 0
+    return await fetch(conn, CLAIM, params, _claimed), creators[-1] if len(creators) >= fan else 0
 
 
 async def templates(conn: ReadConn, orders: Sequence[OrderId]) -> list[Templates]:
@@ -217,9 +219,17 @@ async def note_size(conn: Conn, result: Recorded, attachment_bytes: int) -> None
     await execute(conn, NOTE_SIZE, params)
 
 
-async def hand_over(conn: Conn, claim_id: ClaimId, upto: int) -> None:
-    """Declare, before anything goes to a socket, that the first `upto` messages of the claim may have left."""
-    await execute(conn, HAND_OVER, {"claim": claim_id, "upto": upto})
+async def hand_over(conn: Conn, claim_id: ClaimId, upto: int) -> bool:
+    """Declare, before anything goes to a socket, that the first `upto` messages of the claim may have left.
+
+    False: the claim was taken from us. Nothing more of it may be sent.
+    """
+    return await execute(conn, HAND_OVER, {"claim": claim_id, "upto": upto}) == 1
+
+
+async def give_back(conn: Conn, claims: Collection[ClaimId], worker: WorkerId) -> None:
+    """Give back claims of which nothing was handed over, and which may not even have been made."""
+    await execute(conn, GIVE_BACK, {"claims": list(claims), "worker": worker})
 
 
 async def record(
@@ -234,8 +244,6 @@ async def record(
         fated = dict(await fetch(conn, RECORD, _record_params(rows, now), lambda order, n: (OrderId(order), int(n))))
         completed = await fates.count_fates(conn, fated, now=now)
         await _write_ledger(conn, rows, now)
-        if references := [r.reference for r in rows if r.reference]:
-            await execute(conn, WAKE_REPORTS, {"references": references, "now": now})
     else:
         completed = frozenset()
     if ended:

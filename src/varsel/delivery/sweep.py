@@ -11,7 +11,7 @@ from varsel.delivery.ports import Indeterminate
 from varsel.delivery.sweep_store import Claim, Waiting, Woken
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import OrderId, WorkerId
-from varsel.domain.notification import State
+from varsel.domain.notification import FATES, State
 from varsel.fates import store as fates
 from varsel.log import Log
 from varsel.wakeup import Waker, Work
@@ -49,14 +49,35 @@ class Sweeper:
 
     async def wake_due(self) -> int:
         """End the waiting of rows whose moment has come; returns how many. Call it again while it returns many."""
+        try:
+            return await self._wake_due(_WAKE_BATCH)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad row must not hold up the others
+            log.warning("rows wake one by one", error=type(error).__name__)
+        woken = 0
+        for _ in range(_WAKE_BATCH):
+            try:
+                woken += (one := await self._wake_due(1))
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - an alarm; it is tried again in an hour
+                log.error("row cannot wake", exc=error)
+                async with self._db.autocommit() as conn:
+                    one = await store.postpone_oldest(conn, now=self._clock.now())
+            if not one:
+                break
+        return woken
+
+    async def _wake_due(self, limit: int) -> int:
         now = self._clock.now()
         async with self._db.transaction() as conn:
-            rows = await store.due(conn, now=now, limit=_WAKE_BATCH)
+            rows = await store.due(conn, now=now, limit=limit)
             if not rows:
                 return 0
             woken = [self._wake(row, now) for row in rows]
             await store.wake(conn, woken, now=now)
-            fated = [row.order for row, after in zip(rows, woken, strict=True) if _has_fate(after)]
+            fated = [row.order for row, after in zip(rows, woken, strict=True) if _fated(row, after)]
             completed = await fates.count_fates(conn, fated, now=now)
         if any(after.state is State.NEW for after in woken):
             self._waker.wake(Work.NOTIFICATIONS)
@@ -70,7 +91,8 @@ class Sweeper:
             workers = await store.lapsed_workers(conn, shift=self._shift)
             for worker in workers:
                 await self._release(conn, worker)
-            forgotten = await store.forgotten_claims(conn, shift=self._shift)
+            await store.release_orphaned_orders(conn)
+            forgotten = [*await store.forgotten_claims(conn, shift=self._shift), *await store.orphaned_claims(conn)]
             for claim in forgotten:
                 await self._release_claim(conn, claim)
         if workers or forgotten:
@@ -156,5 +178,6 @@ class Sweeper:
         log.warning("claim released", worker_id=claim.worker, claimed=len(claim.ids), unknown=unknown)
 
 
-def _has_fate(after: Woken) -> bool:
-    return after.settled or after.state is State.EXPIRED
+def _fated(before: Waiting, after: Woken) -> bool:
+    """Whether waking gave the row its fate. One that had a fate was counted then."""
+    return before.state not in FATES and (after.settled or after.state in FATES)

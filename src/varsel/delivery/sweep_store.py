@@ -13,9 +13,14 @@ from varsel.domain.notification import State
 # Rows whose waiting is over, locked in order of id.
 DUE = """
 SELECT id, state, expires_at, order_id, provider FROM notification
- WHERE id IN (SELECT id FROM notification WHERE wake_at <= %(now)s ORDER BY wake_at LIMIT %(limit)s)
+ WHERE id = ANY (ARRAY(SELECT id FROM notification WHERE wake_at <= %(now)s ORDER BY wake_at LIMIT %(limit)s))
    AND wake_at <= %(now)s
  ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+
+POSTPONE_OLDEST = """
+UPDATE notification SET wake_at = %(now)s + interval '1 hour'
+ WHERE id = ANY (ARRAY(SELECT id FROM notification WHERE wake_at <= %(now)s ORDER BY wake_at LIMIT 1))
 """
 
 NEXT_DUE = "SELECT min(wake_at) FROM notification WHERE wake_at IS NOT NULL"
@@ -41,6 +46,18 @@ FORGOTTEN = """
 SELECT id, worker_id, provider, ids, handed_over FROM claim
  WHERE undecided AND claimed_at < statement_timestamp() + %(shift)s - interval '60 seconds'
  ORDER BY id
+"""
+
+# A worker that was away for longer than its lease, claimed when it came back, and died before it noticed.
+ORPHANED = """
+SELECT id, worker_id, provider, ids, handed_over FROM claim c
+ WHERE NOT EXISTS (SELECT FROM worker w WHERE w.id = c.worker_id)
+ ORDER BY id
+"""
+
+RELEASE_ORPHANED_ORDERS = """
+UPDATE orders o SET state = 'Registered', worker_id = NULL
+ WHERE o.state = 'Processing' AND NOT EXISTS (SELECT FROM worker w WHERE w.id = o.worker_id)
 """
 
 # What stands behind the mark has not left and goes back free; what stands before it may have left.
@@ -76,8 +93,8 @@ EXPIRED_ORDERS = """
 SELECT id FROM orders WHERE state = 'Processed' AND expires_at <= %(now)s ORDER BY expires_at LIMIT %(limit)s
 """
 
-# New at expiry; what may have left, or waits for a confirmation, after the grace. A claimed row is its worker's,
-# unless nobody holds its claim.
+# New at expiry; what may have left, or waits for a confirmation, after the grace. A claimed row is its worker's for a
+# while longer, if anybody holds its claim: a late result then finds the row decided, and changes nothing.
 EXPIRE = """
 UPDATE notification
    SET state = 'expired', state_at = %(now)s, wake_at = NULL, claim_id = NULL
@@ -87,7 +104,8 @@ UPDATE notification
                                   WHEN 'unknown' THEN n.expires_at + %(grace)s <= %(now)s
                                   WHEN 'accepted' THEN NOT n.settled AND n.expires_at + %(grace)s <= %(now)s
                                   WHEN 'claimed' THEN n.expires_at + %(grace)s <= %(now)s
-                                       AND NOT EXISTS (SELECT FROM claim c WHERE c.id = n.claim_id)
+                                       AND (NOT EXISTS (SELECT FROM claim c WHERE c.id = n.claim_id)
+                                            OR n.expires_at + %(grace)s + interval '15 minutes' <= %(now)s)
                                   ELSE false END
                ORDER BY n.id FOR UPDATE)
 """
@@ -187,6 +205,19 @@ async def claims_of(conn: Conn, worker: WorkerId) -> list[Claim]:
 
 async def forgotten_claims(conn: Conn, *, shift: timedelta) -> list[Claim]:
     return await fetch(conn, FORGOTTEN, {"shift": shift}, Claim)
+
+
+async def orphaned_claims(conn: Conn) -> list[Claim]:
+    return await fetch(conn, ORPHANED, {}, Claim)
+
+
+async def release_orphaned_orders(conn: Conn) -> int:
+    return await execute(conn, RELEASE_ORPHANED_ORDERS, {})
+
+
+async def postpone_oldest(conn: Conn, *, now: datetime) -> int:
+    """Let the row wait that would be the next to wake."""
+    return await execute(conn, POSTPONE_OLDEST, {"now": now})
 
 
 async def release_claim(conn: Conn, claim: Claim, *, now: datetime, wake_at: datetime | None, resends: int) -> int:

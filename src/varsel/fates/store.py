@@ -69,6 +69,11 @@ _OUTCOMES: Final = _outcomes()
 _ORDERS: Final = json.dumps({state.value: ORDER_STATE_NAMES[state].v2 for state in OrderState})
 
 
+async def lock_orders(conn: Conn, orders: Collection[OrderId]) -> None:
+    """Lock orders, in order of id: all that a transaction will look at or change, at once."""
+    await execute(conn, LOCK, {"ids": sorted(orders)})
+
+
 async def count_fates(
     conn: Conn, orders: Iterable[OrderId] | Mapping[OrderId, int], *, now: datetime
 ) -> frozenset[OrderId]:

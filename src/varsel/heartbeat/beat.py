@@ -33,17 +33,23 @@ async def begin(db: Database, *, kind: str, lease: timedelta, clock_version: int
 
 
 async def beat(db: Database, worker: WorkerId, *, lease: timedelta) -> None:
-    """Renew for ever. Raises `LeaseLost` when the row is gone."""
+    """Renew for ever. Raises `LeaseLost` when the row is gone.
+
+    `db` should have a connection that nobody else uses: whoever waits for one may lose the lease meanwhile.
+    """
+    pause = lease.total_seconds() / 3
     while True:
-        await asyncio.sleep(lease.total_seconds() / 3)
+        await asyncio.sleep(pause)
         try:
             async with db.autocommit() as conn:
                 alive = await store.renew(conn, worker, lease)
         except Unavailable:
             log.warning("heartbeat not stored", worker_id=worker)
+            pause = min(1.0, lease.total_seconds() / 3)
             continue
         if not alive:
             raise LeaseLost
+        pause = lease.total_seconds() / 3
 
 
 async def end(db: Database, worker: WorkerId) -> None:

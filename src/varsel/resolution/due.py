@@ -1,7 +1,8 @@
 """Stage 2: a due order becomes notifications: claim → condition → lookup → resolve → store, in one transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from varsel.clock import Clock
@@ -24,6 +25,9 @@ from varsel.wakeup import Waker, Work
 log = Log(__name__)
 
 _ORDERS_A_CLAIM: Final = {Lane.ORDINARY: 500, Lane.BULK: 1}
+_CHECKS_AT_ONCE: Final = 20  # conditions that are asked
+_CHECKS_WAITING: Final = 500  # orders that wait for that in our hands
+_CHECK_LATER: Final = timedelta(seconds=5)
 
 
 class Resolution:
@@ -54,6 +58,8 @@ class Resolution:
         self._outages = outages
         self._after = dict.fromkeys(Lane, 0)
         self._unsure = dict.fromkeys(Lane, False)
+        self._checks: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     async def resolve_due(self, lane: Lane) -> int:
         """Claim due orders of a lane and turn them into notifications. Returns how many it claimed; 0: none is due.
@@ -66,13 +72,34 @@ class Resolution:
         self._unsure[lane] = True
         claimed = await self._claim(lane)
         if claimed:
-            async with self._db.reading() as conn:
-                contents = await store.contents(conn, [order.id for order in claimed])
-            due = [(order, contents[order.id]) for order in claimed]
-            for turn in plan.turns(await self._check_conditions(due), self._rules.recipients_a_turn):
+            due = await self._with_contents(claimed)
+            for turn in plan.turns([d for d in due if not d[1].condition_endpoint], self._rules.recipients_a_turn):
                 await self._resolve(turn)
+            await self._begin_checks(lane, [d for d in due if d[1].condition_endpoint])
         self._unsure[lane] = False
         return len(claimed)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no condition is being asked."""
+        return not self._checks
+
+    async def stop(self) -> None:
+        """Ask no more conditions: the worker's end puts their orders back."""
+        for check in self._checks:
+            check.cancel()
+        await asyncio.gather(*self._checks, return_exceptions=True)
+
+    async def _with_contents(self, claimed: Sequence[Claimed]) -> list[Due]:
+        async with self._db.reading() as conn:
+            contents = await store.contents(conn, [order.id for order in claimed])
+        for order in claimed:
+            if order.id not in contents:
+                log.error("order without content", order_id=order.id)
+                async with self._db.autocommit() as conn:
+                    again = self._clock.now() + store.backoff(order.attempt)
+                    await store.put_back(conn, [order.id], self._worker, wake_at=again)
+        return [(order, contents[order.id]) for order in claimed if order.id in contents]
 
     async def next_due(self) -> datetime | None:
         """When the next waiting order's time comes (business time)."""
@@ -91,24 +118,43 @@ class Resolution:
     async def _claim(self, lane: Lane) -> list[Claimed]:
         async with self._db.autocommit() as conn:
             limit = _ORDERS_A_CLAIM[lane]
-            claimed = await store.claim_orders(conn, self._worker, lane, after=self._after[lane], limit=limit)
-            if not claimed and self._after[lane]:
-                claimed = await store.claim_orders(conn, self._worker, lane, after=0, limit=limit)
-        self._after[lane] = store.last_creator({order.creator for order in claimed})
+            began = self._after[lane]
+            claimed, after = await store.claim_orders(conn, self._worker, lane, after=began, limit=limit)
+            if not claimed and began:
+                claimed, after = await store.claim_orders(conn, self._worker, lane, after=0, limit=limit)
+        self._after[lane] = after
         return claimed
 
-    async def _check_conditions(self, due: Sequence[Due]) -> list[Due]:
-        """Those whose condition is met or absent. Inconclusive twice is met: a broken endpoint silences nobody."""
-        conditional = [order.id for order, content in due if content.condition_endpoint]
-        if not conditional:
-            return list(due)
+    async def _begin_checks(self, lane: Lane, due: Sequence[Due]) -> None:
+        """Ask conditions beside everything else: whose endpoint is slow delays nobody but himself."""
+        room = max(_CHECKS_WAITING - len(self._checks), 0)
+        if late := [order.id for order, _ in due[room:]]:
+            async with self._db.autocommit() as conn:
+                await store.put_back(conn, late, self._worker, wake_at=self._clock.now() + _CHECK_LATER)
+        if not due[:room]:
+            return
         async with self._db.reading() as conn:
-            inconclusive = await store.inconclusive_checks(conn, conditional)
-        return [pair for pair in due if await self._is_met(*pair, inconclusive.get(pair[0].id, 0))]
+            inconclusive = await store.inconclusive_checks(conn, [order.id for order, _ in due[:room]])
+        for order, content in due[:room]:
+            task = asyncio.create_task(self._check(lane, order, content, inconclusive.get(order.id, 0)))
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+
+    async def _check(self, lane: Lane, order: Claimed, content: Content, inconclusive: int) -> None:
+        """Inconclusive twice is met: a broken endpoint silences nobody."""
+        try:
+            async with self._asking:
+                met = await self._is_met(order, content, inconclusive)
+            if met:
+                await self._resolve([(order, content)])
+        except Unavailable:
+            self._unsure[lane] = True  # the next turn puts back what we hold
+        except Exception as error:  # noqa: BLE001 - charged to the order that is the cause
+            log.error("order cannot be resolved", exc=error, order_id=order.id, attempt=order.attempt)
+            self._unsure[lane] = True
 
     async def _is_met(self, order: Claimed, content: Content, inconclusive: int) -> bool:
-        if not content.condition_endpoint:
-            return True
+        assert content.condition_endpoint
         answer = await self._conditions.check(content.condition_endpoint)
         now = self._clock.now()
         async with self._db.transaction() as conn:
@@ -145,19 +191,30 @@ class Resolution:
 
     async def _postpone(self, due: Sequence[Due]) -> None:
         """Back to waiting; an order whose time is over is given up, with an outcome for everybody (processing F6)."""
-        now = self._clock.now()
         for order, content in due:
-            async with self._db.transaction() as conn:
-                if now < max(plan.expiries(order, content, self._rules).values()):
-                    again = now + store.backoff(order.attempt)
+            try:
+                await self._postpone_one(order, content)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - nor can it be given up: it waits, with an alarm
+                log.error("order cannot be postponed", exc=error, order_id=order.id, attempt=order.attempt)
+                async with self._db.autocommit() as conn:
+                    again = self._clock.now() + store.backoff(order.attempt)
                     await store.put_back(conn, [order.id], self._worker, wake_at=again)
-                elif await store.lock_claimed(conn, [order.id], self._worker):
-                    drafts = give_up(order.channel, content.recipients())
-                    rows = plan.notifications(order, content, drafts, {}, self._rules, now)
-                    await store.insert_notifications(conn, rows, now=now)
-                    await store.finish_orders(conn, [Finished(order.id, 0, None)], now=now)
-                    await fates.add_to_feed(conn, [order.id], now=now)
         self._waker.wake(Work.FEED)
+
+    async def _postpone_one(self, order: Claimed, content: Content) -> None:
+        now = self._clock.now()
+        async with self._db.transaction() as conn:
+            if now < max(plan.expiries(order, content, self._rules).values()):
+                again = now + store.backoff(order.attempt)
+                await store.put_back(conn, [order.id], self._worker, wake_at=again)
+            elif await store.lock_claimed(conn, [order.id], self._worker):
+                drafts = give_up(order.channel, content.recipients())
+                rows = plan.notifications(order, content, drafts, {}, self._rules, now)
+                await store.insert_notifications(conn, rows, now=now)
+                await store.finish_orders(conn, [Finished(order.id, 0, None)], now=now)
+                await fates.add_to_feed(conn, [order.id], now=now)
 
     async def _store(self, due: Sequence[Due]) -> None:
         """The registers are asked first: no transaction is open while we wait for one of them (design 8)."""

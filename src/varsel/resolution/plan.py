@@ -130,17 +130,18 @@ def notifications(
         expires_at = ends[draft.channel]
         person, organisation = recipient.national_identity_number, recipient.organisation_number
         daytime = sms and is_daytime(content.sending_time)
+        state = State.EXPIRED if draft.state is State.NEW and expires_at <= now else draft.state
         yield NewNotification(
             id=NotificationId(uuid7()),
             order=order.id,
             creator=order.creator,
             channel=draft.channel,
             lane=Lane.COMPOSED if content.attached else order.lane,
-            state=State.EXPIRED if draft.state is State.NEW and expires_at <= now else draft.state,
+            state=state,
             reason=draft.reason,
             daytime=daytime,
             expires_at=expires_at,
-            wake_at=opening if daytime and opening > now and draft.state is State.NEW else None,
+            wake_at=opening if daytime and opening > now and state is State.NEW else None,
             subject_kind="organisation" if organisation else "person" if person else None,
             subject_key=subject_key(organisation or person or "") if organisation or person else None,
             address=draft.address,

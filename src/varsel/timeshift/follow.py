@@ -39,6 +39,18 @@ async def follow_clock(
                     await moved.wait()
 
 
+class ClockMoved(Exception):
+    """The database was a sandbox's, and its clock was moved. Its times are not those of the world."""
+
+
+async def require_unmoved(db: Database, clock: SystemClock) -> None:  # noqa: ARG001 - as `take_clock`
+    """For everything but a sandbox. Raises `ClockMoved`."""
+    async with db.reading() as conn:
+        shift = await store.read(conn)
+    if shift.offset:
+        raise ClockMoved(f"the clock of this database stands {shift.offset} ahead: use another, or --sandbox")
+
+
 async def take_clock(
     db: Database, clock: SystemClock, worker: WorkerId | None = None, wake: Callable[[], None] = lambda: None
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from varsel.domain.ids import WorkerId
+from varsel.db import Database
 from varsel.domain.order import Lane
 from varsel.heartbeat import beat as heartbeat
 from varsel.log import Log
@@ -14,10 +14,11 @@ from varsel.migrate import make_partitions
 from varsel.recipients.profile.retention import prune_profile
 from varsel.registry_sync.retention import prune_registries
 from varsel.registry_sync.sync import Sync
+from varsel.resolution.due import Resolution
 from varsel.status.feed import number_feed
 from varsel.status.retention import prune_feed
 from varsel.timeshift import store as clock_store
-from varsel.timeshift.follow import follow_clock, take_clock
+from varsel.timeshift.follow import follow_clock, require_unmoved, take_clock
 from varsel.wakeup import Work
 from varsel.wiring import Parts, Sender
 from varsel.worker.loop import Loop, Step
@@ -35,14 +36,14 @@ _DAY: Final = timedelta(days=1)
 
 async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = STAGES) -> None:
     """Work until `stop` is set. Raises `LeaseLost` when it was away too long: the caller starts a new process."""
-    await take_clock(parts.db, parts.clock)
+    await (take_clock if parts.settings.sandbox.enabled else require_unmoved)(parts.db, parts.clock)
     worker = await heartbeat.begin(
         parts.db, kind="worker", lease=parts.settings.delivery.lease, clock_version=parts.clock.version
     )
     log.info("worker started", worker_id=worker, stages=sorted(only))
     senders = parts.senders(worker) if "send" in only else []
     syncs = parts.registry_feeds().enabled() if "registries" in only else []
-    sweeper = parts.sweeper()
+    resolution, sweeper = parts.resolution(worker), parts.sweeper()
     sandbox = parts.settings.sandbox.enabled
 
     async def note_idle(idle: bool, version: int) -> None:
@@ -51,39 +52,66 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
 
     loop = Loop(
         parts.db,
-        _steps(parts, worker, senders, syncs, only),
+        _steps(parts, resolution, senders, syncs, only),
         parts.clock,
-        still_working=lambda: not all(sender.idle for sender in senders),
+        still_working=lambda: not (resolution.idle and all(sender.idle for sender in senders)),
         on_idle=note_idle if sandbox else None,
     )
-    tasks = [asyncio.create_task(heartbeat.beat(parts.db, worker, lease=parts.settings.delivery.lease))]
+    beating = Database(parts.db.dsn, size=1, name="varsel heartbeat")
+    await beating.open()
+    tasks = [asyncio.create_task(heartbeat.beat(beating, worker, lease=parts.settings.delivery.lease))]
     if sandbox:
         tasks.append(asyncio.create_task(follow_clock(parts.db, parts.clock, worker, loop.wake_all)))
     running = asyncio.create_task(loop.run())
     ended, _ = await asyncio.wait(
         [running, *tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
-    loop.stop()
-    for sync in syncs:
-        sync.stop()
-    grace = parts.settings.delivery.grace
-    step = asyncio.wait([running], timeout=grace.total_seconds())
-    await asyncio.gather(step, *(sender.stop(grace) for sender in senders))
-    await parts.registers.close()  # a step that waits for one puts its orders back
-    await running
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await sweeper.release_own(worker)
+    try:
+        await _stop(parts, loop, running, senders, resolution, syncs)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await beating.close()
+        await sweeper.release_own(worker)
     log.info("worker stopped", worker_id=worker)
     for finished in ended:
         finished.result()  # a lost lease, or a bug, ends the process with its name
 
 
+async def _stop(
+    parts: Parts,
+    loop: Loop,
+    running: asyncio.Task[None],
+    senders: Sequence[Sender],
+    resolution: Resolution,
+    syncs: Sequence[Sync[Any]],
+) -> None:
+    """Within the grace: no step begins anew, then what was begun is finished. The rest is given back as if we had died.
+
+    The order matters: a step that still claims after its sender has stopped would send what we give back.
+    """
+    deadline = asyncio.get_running_loop().time() + parts.settings.delivery.grace.total_seconds()
+    loop.stop()
+    for sync in syncs:
+        sync.stop()
+    for sender in senders:
+        sender.halt()
+    await resolution.stop()
+    await asyncio.wait([running], timeout=deadline - asyncio.get_running_loop().time())
+    await parts.registers.close()  # a step that waits for one puts its orders back
+    left = timedelta(seconds=max(deadline - asyncio.get_running_loop().time(), 0.5))
+    await asyncio.gather(running, *(sender.stop(left) for sender in senders))
+
+
 def _steps(
-    parts: Parts, worker: WorkerId, senders: Sequence[Sender], syncs: Sequence[Sync[Any]], only: Collection[str]
+    parts: Parts,
+    resolution: Resolution,
+    senders: Sequence[Sender],
+    syncs: Sequence[Sync[Any]],
+    only: Collection[str],
 ) -> list[Step]:
-    resolution, reports, sweeper = parts.resolution(worker), parts.reports(), parts.sweeper()
+    reports, sweeper = parts.reports(), parts.sweeper()
     orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
         "resolve": [
