@@ -67,6 +67,7 @@ def saying(text: str, status: int = 200, **headers: str) -> Handler:
         ('{"sendNotification": true, "x": "' + "x" * 70_000 + '"}', 200, UNCLEAR),
     ],
 )
+@pytest.mark.assertion("processing", 50, 51)
 async def test_only_a_plain_yes_or_no_is_one(
     conditions: HttpConditions, text: str, status: int, verdict: Verdict
 ) -> None:
@@ -120,6 +121,7 @@ async def test_in_production_private_addresses_are_not_called(url: str) -> None:
 
 
 @pytest.mark.assertion("http-api", 149)
+@pytest.mark.assertion("processing", 48)
 async def test_an_endpoint_that_fails_twice_silences_nobody(
     database: Database, clock: ManualClock, conditions: HttpConditions
 ) -> None:

@@ -79,6 +79,7 @@ async def change(api: Api, sql: Any, **values: Any) -> None:
     ],
 )
 @pytest.mark.assertion("http-api", 30, 31, 32, 33, 34)
+@pytest.mark.assertion("processing", 3)
 async def test_the_answer_says_who_can_be_reached(
     api: Api, recipients: list[Any], status: str, reserved: list[str], missing: list[str]
 ) -> None:
@@ -88,12 +89,14 @@ async def test_the_answer_says_who_can_be_reached(
 
 
 @pytest.mark.assertion("http-api", 29)
+@pytest.mark.assertion("processing", 1)
 async def test_direct_addresses_need_no_lookup(api: Api) -> None:
     reply = await api.client.apost(EMAIL, MAIL)
     assert reply.json.keys() == {"orderId"}
     assert str(UUID(reply.json["orderId"])) == reply.json["orderId"]
 
 
+@pytest.mark.assertion("processing", 11)
 async def test_a_register_that_is_down_is_answered_503_and_nothing_is_stored(api: Api) -> None:
     api.road.directory.down = True
     reply = await api.client.apost(EMAIL, {**MAIL, "recipients": [person(P_OK)], "sendersReference": "r"})
@@ -137,6 +140,7 @@ async def test_an_order_is_read_back_as_it_was_given(api: Api) -> None:
 
 
 @pytest.mark.assertion("http-api", 26, 46)
+@pytest.mark.assertion("processing", 7)
 async def test_what_was_not_given_is_left_out_or_shown_as_the_default(api: Api) -> None:
     order = await got(api, f"{ORDERS}/{await accepted(api, SMS, TEXT)}")
     assert order.keys() == {

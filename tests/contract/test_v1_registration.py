@@ -419,6 +419,7 @@ def test_an_action_belongs_to_a_resource(front: Front, resource: object, action:
 
 
 @pytest.mark.assertion("http-api", 60)
+@pytest.mark.assertion("processing", 6)
 def test_the_same_body_twice_makes_two_orders(front: Front) -> None:
     assert front.accepted(EMAIL, MAIL).id != front.accepted(EMAIL, MAIL).id
 

@@ -233,6 +233,7 @@ async def logged(api: Api, query: str, **how: Any) -> list[Any]:
     return entries
 
 
+@pytest.mark.assertion("processing", 131)
 async def test_the_log_tells_of_completed_orders_by_dialog_and_transmission(api: Api) -> None:
     to_person = {
         "recipientPerson": {"nationalIdentityNumber": P_OK, "channelSchema": "Sms", "smsSettings": {"body": "Hi"}}

@@ -253,3 +253,12 @@ async def test_the_reason_of_a_report_is_the_result(road: Road) -> None:
     assert [word for _, word in expected] == [
         *("Failed_Bounced", "Failed_FilteredSpam", "Failed_Quarantined", "Failed_SupressedRecipient", "Failed")
     ]
+
+
+@pytest.mark.assertion("processing", 36)  # overridden: no batches of 50, and creators take turns
+async def test_all_that_is_due_is_taken_in_one_turn(road: Road) -> None:
+    for number in range(120):
+        await road.place(creator="ttd" if number % 2 else "skd")
+    worker = await road.worker()
+    assert await worker.resolution.resolve_due(Lane.ORDINARY) == 120
+    assert await worker.resolution.resolve_due(Lane.ORDINARY) == 0

@@ -130,6 +130,7 @@ async def test_a_big_order_is_stored_as_a_whole_or_not_at_all(
 
 
 @pytest.mark.parametrize("recipients", [(KARI,), BIG], ids=["small order", "big order"])
+@pytest.mark.assertion("processing", 39)
 async def test_a_worker_that_lost_its_orders_while_it_asked_stores_nothing(
     road: Road, registers: SlowDirectory, recipients: list[str]
 ) -> None:

@@ -30,6 +30,7 @@ async def test_many_orders_at_once_are_all_stored_each_under_its_own_id(road: Ro
     assert await road.value("SELECT count(*) FROM creator") == 7
 
 
+@pytest.mark.assertion("processing", 10)
 async def test_an_order_that_cannot_be_stored_fails_alone(road: Road) -> None:
     bad = EmailTemplate("a@example.com", "Subject", "a NUL: \x00")
     orders = [road.place(email=bad) if i % 50 == 3 else road.place() for i in range(200)]

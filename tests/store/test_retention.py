@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ async def ages(database: Database, now: datetime) -> list[timedelta]:
     return [now - at for at in times]
 
 
+@pytest.mark.assertion("processing", 126)
 def test_entries_of_ninety_days_are_deleted_and_younger_ones_stay(
     database: Database, clock: ManualClock, runner: asyncio.Runner
 ) -> None:

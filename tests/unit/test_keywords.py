@@ -1,5 +1,6 @@
 """Keywords in texts (processing 5)."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_without_a_party_the_keywords_stay(text: str) -> None:
     assert fill(text, name=None, number="310001007") == text
 
 
+@pytest.mark.assertion("processing", 83)
 def test_another_case_is_ordinary_text() -> None:
     assert not has_keyword("$RecipientName$ $recipientname$")
 

@@ -62,6 +62,7 @@ def test_the_report_of_the_contract_is_understood() -> None:
         ("0", Verdict.UNRECOGNISED, None, False),
     ],
 )
+@pytest.mark.assertion("processing", 107)
 def test_each_state_has_its_meaning_and_none_is_guessed(
     state: str, verdict: Verdict, reason: Reason | None, soft: bool
 ) -> None:

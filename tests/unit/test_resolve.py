@@ -41,6 +41,7 @@ def outcome(channel: str, reach: Reach, recipient: Recipient = PERSON, *, ignore
         ("EmailAndSms", "E S", "E s-none", "S e-none", "e-none s-none"),
     ],
 )
+@pytest.mark.assertion("processing", 60, 61, 62, 65)
 def test_a_person_is_reached_as_the_table_says(channel: str, both: str, email: str, mobile: str, neither: str) -> None:
     reaches = [Reach((E,), (M,)), Reach((E,)), Reach((), (M,)), Reach()]
     assert [outcome(channel, reach) for reach in reaches] == [both, email, mobile, neither]
@@ -56,6 +57,7 @@ def test_a_person_is_reached_as_the_table_says(channel: str, both: str, email: s
         ("EmailAndSms", "e s", "e s", "e s", "e s"),
     ],
 )
+@pytest.mark.assertion("processing", 63, 64)
 def test_a_reserved_person_is_recorded_as_the_table_says(
     channel: str, both: str, email: str, mobile: str, neither: str
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_reservation_that_is_ignored_changes_nothing() -> None:
             assert outcome(channel, reserved, ignore=True) == outcome(channel, reach)
 
 
+@pytest.mark.assertion("processing", 66)
 def test_an_organisation_falls_back_for_its_official_list_and_for_each_user_separately() -> None:
     users = (UserContact(1, None, "+4799999502"), UserContact(2, "u@example.com", "+4799999503"))
     reach = Reach(("a@example.com", "b@example.com"), (M,), users)
@@ -82,6 +85,7 @@ def test_an_organisation_falls_back_for_its_official_list_and_for_each_user_sepa
     assert outcome("Sms", reach, ORGANISATION) == f"S:{M} S:+4799999502 S:+4799999503"
 
 
+@pytest.mark.assertion("processing", 78)
 def test_a_direct_recipient_with_both_addresses_is_told_on_both_under_a_preferred_channel() -> None:
     reach = Reach((E,), (M,), direct=True)
     direct = Recipient(email=E, mobile=M)
@@ -90,6 +94,7 @@ def test_a_direct_recipient_with_both_addresses_is_told_on_both_under_a_preferre
     assert outcome("EmailAndSms", Reach((E,), (), direct=True), Recipient(email=E)) == f"E:{E} s-none"
 
 
+@pytest.mark.assertion("processing", 77)
 def test_the_same_identifier_twice_counts_twice_on_one_channel_and_once_on_a_preferred_one() -> None:
     people = [PERSON, Recipient(email=E), Recipient(email=E), PERSON]
     assert len(distinct_recipients(OrderChannel.EMAIL, people)) == 4
@@ -148,6 +153,7 @@ def test_every_recipient_gets_at_least_one_notification_and_every_failure_says_w
         max_size=4,
     ),
 )
+@pytest.mark.assertion("processing", 73, 74, 80)
 def test_an_organisations_addresses_are_valid_and_nobody_gets_the_same_one_twice(
     emails: list[str], numbers: list[str], people: list[UserContact]
 ) -> None:
@@ -160,8 +166,8 @@ def test_an_organisations_addresses_are_valid_and_nobody_gets_the_same_one_twice
     assert all(u.email or u.mobile for u in reach.users)
 
 
-R, N, OK = "01916012086", "05854515049", "14838510036"
-PEOPLE = {R: Reach((E,), (), reserved=True), N: Reach(), OK: Reach((E,))}
+R, R0, N, OK = "01916012086", "17889218002", "05854515049", "14838510036"
+PEOPLE = {R: Reach((E,), (), reserved=True), R0: Reach(reserved=True), N: Reach(), OK: Reach((E,))}
 
 
 @pytest.mark.parametrize(
@@ -171,10 +177,12 @@ PEOPLE = {R: Reach((E,), (), reserved=True), N: Reach(), OK: Reach((E,))}
         ([OK, OK, R], "PartialSuccess", (R,), ()),
         ([OK, OK, N], "PartialSuccess", (), (N,)),
         ([R], "Failed", (R,), ()),
+        ([R0], "Failed", (R0,), ()),
         ([R, N], "Failed", (R,), (N,)),
         ([N, N], "Failed", (), (N,)),  # distinct identifiers count
     ],
 )
+@pytest.mark.assertion("processing", 2, 4)
 def test_the_sender_is_told_who_can_be_reached(
     ids: list[str], status: str, reserved: tuple[str, ...], missing: tuple[str, ...]
 ) -> None:

@@ -42,6 +42,7 @@ def test_it_is_open_exactly_between_nine_and_five_on_oslos_clock(now: datetime) 
         ("2026-11-22 17:00", False),
     ],
 )
+@pytest.mark.assertion("processing", 93, 94)
 def test_both_ends_are_closed(local: str, is_open: bool) -> None:
     assert WINDOW.is_open(datetime.fromisoformat(local).replace(tzinfo=OSLO)) is is_open
 
@@ -56,6 +57,7 @@ def test_both_ends_are_closed(local: str, is_open: bool) -> None:
         ("2025-10-24T20:00", "2025-10-27T08:00"),
     ],
 )
+@pytest.mark.assertion("processing", 97, 98)
 def test_a_daytime_sms_lives_two_days_of_windows(requested: str, expires: str) -> None:
     at = datetime.fromisoformat(requested).replace(tzinfo=UTC)
     expected = datetime.fromisoformat(expires).replace(tzinfo=UTC)

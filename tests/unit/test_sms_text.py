@@ -212,6 +212,7 @@ def test_the_characters_beyond_the_small_alphabet_are_why_a_text_needs_the_other
         ("\ud83d", 1),
     ],
 )
+@pytest.mark.assertion("processing", 102)
 def test_the_reference_counts_the_encoded_length(text: str, count: int) -> None:
     assert reference_count(text) == count
 
