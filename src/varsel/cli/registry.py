@@ -254,12 +254,16 @@ def _judge(report: Report | None, *, once: bool) -> None:
 
 
 def _print(found: list[Status]) -> None:
-    table = Table("feed", "state", "position", "behind", "last success", "set aside", "last error", box=None)
+    table = Table(box=None)
+    for column in ("feed", "state", "position", "behind", "last success", "set aside", "last error"):
+        table.add_column(column, no_wrap=column == "feed")
     for s in found:
         age = "never" if s.age is None else f"{_rounded(s.age)} ago"
         error = f"{s.last_error} ({s.last_error_at:%Y-%m-%d %H:%M})" if s.last_error and s.consecutive_failures else ""
         behind = "" if s.behind is None else f"{s.behind:,}"
-        table.add_row(s.feed, "reading" if s.held else s.state, s.position, behind, age, f"{s.quarantined:,}", error)
+        table.add_row(
+            s.feed, "reading" if s.held else s.state, s.position[:19], behind, age, f"{s.quarantined:,}", error
+        )
     Console().print(table)
     for s in found:
         for remedy in _remedies(s):
