@@ -1,4 +1,4 @@
-"""The sandbox under `/sandbox`: captured messages as JSON for tests, their content, the clock, and the inbox page.
+"""The sandbox under `/sandbox`: captured messages as JSON for tests, their content, the clock, and the pages.
 
 Only mounted when the sandbox is on; nothing here asks who is calling (design 4, channels 2.7).
 """
@@ -26,6 +26,7 @@ from varsel.simulators.store import Message, Search
 from varsel.timeshift.advance import ClockControl, StillBusy
 from varsel.ui.inbox import Inbox
 from varsel.ui.pages import Pages, from_elsewhere
+from varsel.ui.registries import Registries
 
 _LOOK_SECONDS: Final = 0.1
 _REFERENCE_SECONDS: Final = 1.0
@@ -78,6 +79,7 @@ def sandbox_routes(db: Database, clock: ClockControl) -> list[BaseRoute]:
     return [
         *pages.routes(),
         *Inbox(db, clock, pages).routes(),
+        *Registries(db, clock, pages, synthetic_only=True).routes(),
         Route("/sandbox/messages", _answered(api.list), methods=["GET"]),
         Route("/sandbox/messages", _answered(api.delete), methods=["DELETE"]),
         Route(one, _answered(api.get), methods=["GET"]),
