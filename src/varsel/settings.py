@@ -173,6 +173,21 @@ class RegistrySettings(_Section):
     maskinporten_scope_krr: str = "krr:global/kontaktinformasjon.read krr:global/hentendring.read"
     maskinporten_scope_business: str | None = None  # None: the business registers are called without a token
 
+    @property
+    def providers(self) -> frozenset[str]:
+        """Of all questions."""
+        return frozenset(
+            {
+                self.person_provider,
+                self.org_provider,
+                self.main_unit_provider,
+                self.external_provider,
+                self.user_provider,
+                self.authz_provider,
+                self.name_provider,
+            }
+        )
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         needed = {
@@ -411,6 +426,8 @@ class Settings(_Section):
     @model_validator(mode="after")
     def _complete_for_altinn(self) -> Self:
         registry, altinn = self.registry, self.altinn
+        if self.sandbox.enabled:  # `varsel up` fills in where its simulators are
+            return self
         profile = (
             registry.person_provider,
             registry.org_provider,

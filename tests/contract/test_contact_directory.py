@@ -10,14 +10,17 @@ from typing import Final
 
 import pytest
 
+from feeds import CLIENT_ID, SCOPES, jwk, running_feeds
 from registers import running_registers
 from varsel.clock import ManualClock
 from varsel.db import Database
+from varsel.providers.registers import Registers
 from varsel.recipients.load.folder import load_personas
 from varsel.recipients.local import LocalDirectory
 from varsel.recipients.personas import DEMO_RESOURCE, GUEST, OLD_USER, ORGANISATIONS, PERSONS
 from varsel.recipients.ports import ContactDirectory, ExternalContact, OrganisationContact, UserContact
-from varsel.settings import RegistrySettings
+from varsel.settings import RegistrySettings, Settings
+from varsel.simulators.krr import LOOKUP
 from varsel.simulators.world import World
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -36,8 +39,29 @@ async def altinn(_database: Database) -> AsyncIterator[ContactDirectory]:
         yield registers.directory()
 
 
+@asynccontextmanager
+async def krr_direct(database: Database) -> AsyncIterator[ContactDirectory]:
+    """Persons by KRR's look-up, the others by our copies, as the settings have it."""
+    await load_personas(database, clock=ManualClock(NOW))
+    async with running_feeds(database, World.personas(NOW), now=lambda: NOW) as feeds:
+        registry = {
+            "person_provider": "krr-direct",
+            "krr_lookup_url": feeds.krr.url.rstrip("/") + LOOKUP,
+            "maskinporten_issuer": feeds.maskinporten.issuer,
+            "maskinporten_token_url": feeds.maskinporten.token_url,
+            "maskinporten_client_id": CLIENT_ID,
+            "maskinporten_jwk": jwk(),
+            "maskinporten_scope_krr": SCOPES,
+        }
+        settings = Settings.model_validate({"registry": registry})
+        registers = Registers(settings, database, ManualClock(NOW), patience=timedelta(seconds=5))
+        assert registers.live
+        yield registers.directory
+        await registers.close()
+
+
 Provider = Callable[[Database], AbstractAsyncContextManager[ContactDirectory]]
-PROVIDERS: Final[dict[str, Provider]] = {"local": local, "altinn": altinn}
+PROVIDERS: Final[dict[str, Provider]] = {"local": local, "altinn": altinn, "krr-direct": krr_direct}
 
 
 @pytest.fixture(params=PROVIDERS)

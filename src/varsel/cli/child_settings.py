@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from joserfc.jwk import RSAKey
+
 from varsel.cli.startup import free_port
 from varsel.embedded.place import write_private
 
@@ -28,11 +30,15 @@ def write_settings(home: Path, values: dict[str, Any]) -> Path:
     return file
 
 
-def sandbox_values(home: Path) -> dict[str, Any]:
-    """Settings of the sandbox (design 8): simulators on free ports of loopback, and short waits."""
+def sandbox_values(home: Path, *, altinn: bool = False) -> dict[str, Any]:
+    """Settings of the sandbox (design 8): simulators on free ports of loopback, and short waits.
+
+    `altinn`: some register is to be asked there, so that those are simulated too.
+    """
     kept = _kept_secrets(home / "sandbox.json")
     mail, gateway, bounces = (free_port(_LOOPBACK) for _ in range(3))
     return {
+        **({"altinn": _altinn_values()} if altinn else {}),
         "sandbox": {"enabled": True},
         "auth": {"development_issuer": True},
         "processing": {"sms_window_always_open": True},
@@ -50,6 +56,18 @@ def sandbox_values(home: Path) -> dict[str, Any]:
                 "report_password": kept["report_password"],
             },
         ],
+    }
+
+
+def _altinn_values() -> dict[str, str]:
+    """New keys at each start: nobody but the simulators knows them."""
+    profile, register, authorization = (free_port(_LOOPBACK) for _ in range(3))
+    return {
+        "profile_url": f"http://{_LOOPBACK}:{profile}/profile/api/v1/",
+        "register_url": f"http://{_LOOPBACK}:{register}/register/api/v1/",
+        "authorization_url": f"http://{_LOOPBACK}:{authorization}/authorization/api/v1/",
+        "subscription_key": secrets.token_urlsafe(24),
+        "platform_token_key": RSAKey.generate_key(2048).as_pem(private=True).decode(),
     }
 
 

@@ -26,7 +26,7 @@ from varsel.recipients.local import LocalDirectory
 from varsel.recipients.names import NameStyle
 from varsel.recipients.nothing import Nothing
 from varsel.recipients.ports import ContactDirectory
-from varsel.settings import RegistrySettings, Settings
+from varsel.settings import Settings
 
 _OURS: Final = frozenset({"local", "none", "deny-all"})
 
@@ -46,8 +46,8 @@ class Registers:
         self._altinn = Altinn(settings.altinn, NameStyle.from_settings(registry), clock, self._maskinporten, patience)
         self._krr: RegistryClient | None = None
         self._copies = LocalDirectory(lookups, registry)
-        self.live = bool(_providers(registry) - _OURS)
-        self.directory: ContactDirectory = self._copies if _providers(registry) == {"local"} else self._composed()
+        self.live = bool(registry.providers - _OURS)
+        self.directory: ContactDirectory = self._copies if registry.providers == {"local"} else self._composed()
         old_ones_too = LocalDirectory(lookups, registry.model_copy(update={"max_copy_age": timedelta()}))
         self.outages = (
             Outages(registry.local_copy_creators, OrOurCopy(self.directory, old_ones_too))
@@ -114,15 +114,3 @@ class Registers:
                 return self._altinn.profile
             case _:
                 return Nothing()
-
-
-def _providers(registry: RegistrySettings) -> set[str]:
-    return {
-        registry.person_provider,
-        registry.org_provider,
-        registry.main_unit_provider,
-        registry.external_provider,
-        registry.user_provider,
-        registry.authz_provider,
-        registry.name_provider,
-    }

@@ -1,23 +1,38 @@
-"""The sandbox's mail server and SMS gateway: sandbox messages travel by real SMTP and LINK to them (design 8).
+"""The sandbox's mail server, SMS gateway and registers: its messages travel by real SMTP and LINK (design 8).
 
-They stand where the settings' providers point to, and report to our own listeners. All of it is loopback.
+They stand where the settings point to, and report to our own listeners. All of it is loopback.
 """
 
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, TypedDict
 from urllib.parse import urlsplit
+
+from joserfc.jwk import RSAKey
 
 from varsel.db import Database
 from varsel.log import Log
-from varsel.settings import BounceSettings, LinkProviderSettings, ServerSettings, Settings, SmtpProviderSettings
+from varsel.settings import (
+    AltinnSettings,
+    BounceSettings,
+    LinkProviderSettings,
+    ServerSettings,
+    Settings,
+    SmtpProviderSettings,
+)
+from varsel.simulators.authorization import AuthorizationSimulator
 from varsel.simulators.captured import Captured
 from varsel.simulators.keep import Keeper
 from varsel.simulators.link import LinkSimulator
+from varsel.simulators.profile import ProfileSimulator
+from varsel.simulators.register import RegisterSimulator
+from varsel.simulators.registry_server import RegistrySimulator
 from varsel.simulators.reports_owed import ReportsOwed
 from varsel.simulators.smtp import SmtpSimulator
+from varsel.simulators.world import World
 
 log = Log(__name__)
 
@@ -44,6 +59,9 @@ async def run_simulators(settings: Settings, db: Database) -> AsyncIterator[None
                     gateway = await stack.enter_async_context(_gateway(provider, settings.server, intake))
                     owed.until(gateway.idle)
             log.info("simulator listens", provider=provider.name)
+        for register in _registers(settings.altinn):
+            await stack.enter_async_context(register)
+            log.info("simulator listens", provider=type(register).__name__)
         yield
 
 
@@ -66,16 +84,38 @@ def _mail_server(provider: SmtpProviderSettings, bounces: BounceSettings, intake
 
 
 def _gateway(provider: LinkProviderSettings, server: ServerSettings, intake: _Intake) -> LinkSimulator:
-    url = urlsplit(provider.url)
     ours = _ANYWHERE.get(server.host, server.host)
     return LinkSimulator(
         {provider.username: provider.password.get_secret_value()},
         f"http://{f'[{ours}]' if ':' in ours else ours}:{server.port}{_REPORTS}/{provider.name}",
         (provider.report_username, provider.report_password.get_secret_value()),
         capture=intake.many,
-        host=_loopback(url.hostname or ""),
-        port=url.port or 80,
+        **_place(provider.url),
     )
+
+
+def _registers(altinn: AltinnSettings) -> Iterator[RegistrySimulator]:
+    """Altinn's, where the settings name them. They know the personas, and what is told them under `/_sim`."""
+    world = World.personas(datetime.now(UTC))
+    if altinn.profile_url:
+        yield ProfileSimulator(world, **_place(altinn.profile_url))
+    if altinn.register_url and altinn.platform_token_key:
+        key = RSAKey.import_key(altinn.platform_token_key.get_secret_value())
+        public = key.as_pem(private=False).decode()
+        yield RegisterSimulator(world, platform_key=public, **_place(altinn.register_url))
+    if altinn.authorization_url and altinn.subscription_key:
+        secret = altinn.subscription_key.get_secret_value()
+        yield AuthorizationSimulator(world, subscription_key=secret, **_place(altinn.authorization_url))
+
+
+class _Place(TypedDict):
+    host: str
+    port: int
+
+
+def _place(address: str) -> _Place:
+    url = urlsplit(address)
+    return {"host": _loopback(url.hostname or ""), "port": url.port or 80}
 
 
 def _loopback(host: str) -> str:
