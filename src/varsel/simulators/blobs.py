@@ -2,19 +2,23 @@
 
 `/ok/…` is a file that was put there, or `content_of` its path; `/status/403/…` that status; `/once/503/…` that status
 the first time; `/slow/…` after a while; `/large/…` says that it is very large; `/endless/…` is, and does not say so;
-`/broken/…` less than was promised; `/elsewhere/…` a redirect. It serves by http, and keeps a journal.
+`/broken/…` less than was promised; `/elsewhere/…` a redirect.
 """
 
 import asyncio
 import hashlib
+import re
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
+_STATUS: Final = re.compile(r"([2-5][0-9]{2})/")
 _SLOW: Final = 60.0  # s
 _MAX_FILE: Final = 32 * 1024 * 1024
 _MAX_FILES: Final = 100
@@ -28,20 +32,17 @@ def content_of(path: str) -> bytes:
     return bytes(range(256)) * 4 + b"\r\n.\r\n..\r\n\n\r" + seed
 
 
-class BlobSimulator:
-    """`async with BlobSimulator() as blobs` serves on `blobs.url`. `time_factor` scales its waiting."""
+class BlobStore:
+    """Its routes may be mounted anywhere; `app` has them at the root. `time_factor` scales its waiting."""
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, time_factor: float = 1.0) -> None:
-        self.port = port
+    def __init__(self, *, time_factor: float = 1.0) -> None:
         self.requests: deque[str] = deque(maxlen=_JOURNAL)  # paths with their queries, as they came
         self.most_at_once = 0
-        self._host = host
         self._time_factor = time_factor
         self._files: dict[str, bytes] = {}
         self._seen: Counter[str] = Counter()
         self._at_once = 0
-        self._runner: web.AppRunner | None = None
-        self._special: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
+        self._special: dict[str, Callable[[str], Awaitable[Response]]] = {
             "slow": self._slow,
             "large": partial(self._without_end, length=_LARGE),
             "endless": partial(self._without_end, length=None),
@@ -50,79 +51,67 @@ class BlobSimulator:
         }
 
     @property
-    def url(self) -> str:
-        return f"http://{self._host}:{self.port}"
+    def app(self) -> Starlette:
+        return Starlette(routes=self.routes())
 
-    async def start(self) -> None:
-        app = web.Application(client_max_size=_MAX_FILE)
-        app.router.add_get("/{behaviour}/{path:.*}", self._get)
-        app.router.add_put("/ok/{path:.*}", self._put)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self.port).start()
-        self.port = self._runner.addresses[0][1]
+    def routes(self, prefix: str = "") -> list[Route]:
+        return [
+            Route(f"{prefix}/{{behaviour}}/{{path:path}}", self._get, methods=["GET"]),
+            Route(f"{prefix}/{{behaviour}}/{{path:path}}", self._put, methods=["PUT"]),
+        ]
 
-    async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def _put(self, request: web.Request) -> web.Response:
+    async def _put(self, request: Request) -> Response:
         """Keep a file; the oldest is forgotten when there are too many."""
-        self._files[request.path] = await request.read()
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > _MAX_FILE:
+                return Response(status_code=413, headers={"Connection": "close"})
+        self._files[request.path_params["path"]] = bytes(content)
         while len(self._files) > _MAX_FILES:
             del self._files[next(iter(self._files))]
-        return web.Response(status=201)
+        return Response(status_code=201)
 
-    async def _get(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(request.raw_path)
+    async def _get(self, request: Request) -> Response:
+        query = request.scope["query_string"]
+        self.requests.append((request.scope["raw_path"] + (b"?" + query if query else b"")).decode())
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            return await self._answer(request)
+            return await self._answer(request.path_params["behaviour"], request.path_params["path"])
         finally:
             self._at_once -= 1
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        path = request.path
-        self._seen[path] += 1
-        behaviour, what = request.match_info["behaviour"], request.match_info["path"].partition("/")[0]
-        if behaviour == "status" or (behaviour == "once" and self._seen[path] == 1):
-            return web.Response(status=int(what))
+    async def _answer(self, behaviour: str, path: str) -> Response:
+        self._seen[f"{behaviour}/{path}"] += 1
+        fails = behaviour == "status" or (behaviour == "once" and self._seen[f"{behaviour}/{path}"] == 1)
+        if fails and (status := _STATUS.match(path)):
+            return Response(status_code=int(status[1]))
         if special := self._special.get(behaviour):
-            return await special(request)
-        return self._file(request)
+            return await special(path)
+        return self._file(path)
 
-    def _file(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._files.get(request.path) or content_of(request.path))
+    def _file(self, path: str) -> Response:
+        return Response(self._files.get(path) or content_of(path), media_type="application/octet-stream")
 
-    async def _slow(self, request: web.Request) -> web.Response:
+    async def _slow(self, path: str) -> Response:
         await asyncio.sleep(_SLOW * self._time_factor)
-        return self._file(request)
+        return self._file(path)
 
-    async def _elsewhere(self, _request: web.Request) -> web.Response:
-        return web.Response(status=302, headers={"Location": f"{self.url}/ok/a.pdf"})
+    async def _elsewhere(self, path: str) -> Response:
+        return Response(status_code=302, headers={"Location": f"/ok/{path}"})
 
-    async def _without_end(self, request: web.Request, length: int | None) -> web.StreamResponse:
-        response = web.StreamResponse()
-        response.content_length = length
-        await response.prepare(request)
-        while True:
-            await response.write(bytes(65_536))
+    async def _without_end(self, _path: str, *, length: int | None) -> Response:
+        async def zeros() -> AsyncIterator[bytes]:
+            while True:
+                yield bytes(65_536)
+                await asyncio.sleep(0)  # so that somebody can notice that the client has left
 
-    async def _broken(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        response.content_length = 1_000
-        await response.prepare(request)
-        await response.write(b"a beginning")
-        assert request.transport is not None
-        request.transport.close()
-        return response
+        headers = {"Content-Length": str(length)} if length else {}
+        return StreamingResponse(zeros(), headers=headers)
+
+    async def _broken(self, _path: str) -> Response:
+        async def beginning() -> AsyncIterator[bytes]:
+            yield b"a beginning"
+
+        return StreamingResponse(beginning(), headers={"Content-Length": "1000"})
