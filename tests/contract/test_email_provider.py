@@ -53,6 +53,7 @@ SCRIPTED: dict[str, SendResult] = {
 }
 
 
+@pytest.mark.assertion("channels", 1, 40)
 async def test_every_scripted_address_ends_as_the_table_says_and_in_the_order_of_the_batch() -> None:
     async with pair(limits=QUICK, connections=4) as (provider, server):
         results = await provider.send([email(f"{script}+x@mottaker.test") for script in SCRIPTED])
@@ -160,6 +161,7 @@ async def test_a_server_that_is_down_defers_the_whole_batch_and_is_charged_itsel
         assert [shape(result) for result in results] == [FAULT] * 20
 
 
+@pytest.mark.assertion("channels", 41)
 async def test_deferred_messages_arrive_on_a_later_try() -> None:
     async with pair() as (provider, server):
         message = email("defer-2@mottaker.test")
@@ -168,6 +170,7 @@ async def test_deferred_messages_arrive_on_a_later_try() -> None:
         assert len(server.stored) == 1
 
 
+@pytest.mark.assertion("channels", 43)
 async def test_three_recipient_domains_that_are_denied_relay_are_the_accounts_fault_and_one_is_not() -> None:
     async with pair(connections=1) as (provider, _):
         same = await provider.send([email(f"norelay+{n}@a.test") for n in range(5)])
@@ -205,6 +208,7 @@ async def test_a_connection_is_kept_and_reset_only_after_a_refusal() -> None:
         assert verbs.count("EHLO") == 1
 
 
+@pytest.mark.assertion("channels", 45)
 async def test_a_connection_is_retired_after_its_messages_and_takes_leave() -> None:
     async with pair(connections=1) as (provider, server):
         await provider.send([email() for _ in range(201)])
@@ -226,6 +230,7 @@ async def test_a_connection_is_retired_by_age_and_asked_when_it_was_idle() -> No
 
 
 @pytest.mark.parametrize("address", ["busy@a.test", "hang@a.test", "drop@a.test", "junk@a.test", "drop-rcpt@a.test"])
+@pytest.mark.assertion("channels", 45)
 async def test_a_connection_that_saw_trouble_is_not_used_again(address: str) -> None:
     async with pair(connections=1, limits=QUICK) as (provider, server):
         await one(provider, email(address))
@@ -333,6 +338,7 @@ async def test_without_keys_mail_goes_from_its_sender_and_asks_for_nothing() -> 
         assert provider.confirms is Confirms.NOTHING
 
 
+@pytest.mark.assertion("channels", 37)
 async def test_options_are_sent_only_where_they_are_offered(caplog: pytest.LogCaptureFixture) -> None:
     async with SmtpSimulator(offer=frozenset()) as server, provider_at(server.port) as provider:
         assert [shape(result) for result in await provider.send([email(), email()])] == [Accepted(), Accepted()]
@@ -340,6 +346,7 @@ async def test_options_are_sent_only_where_they_are_offered(caplog: pytest.LogCa
     assert [record.message for record in caplog.records].count("smtp server offers no delivery reports") == 1
 
 
+@pytest.mark.assertion("channels", 30)
 async def test_an_international_local_part_needs_smtputf8() -> None:
     message = email("ægir@blåbær.example")
     async with pair() as (provider, server):
@@ -352,6 +359,7 @@ async def test_an_international_local_part_needs_smtputf8() -> None:
         assert shape(await one(provider, email("a@blåbær.example"))) == Accepted()  # a domain alone does not
 
 
+@pytest.mark.assertion("channels", 33)
 async def test_dots_and_long_lines_arrive_unchanged() -> None:
     body = ".\r\n..\r\n.dot\r\n" + "x" * 5_000 + "\r\nblåbær\r\n"
     async with pair() as (provider, server):
@@ -360,6 +368,7 @@ async def test_dots_and_long_lines_arrive_unchanged() -> None:
         assert received.get_content().replace("\r\n", "\n") == body.replace("\r\n", "\n")
 
 
+@pytest.mark.assertion("channels", 34)
 async def test_every_try_carries_the_same_message_id() -> None:
     async with pair(limits=QUICK) as (provider, server):
         message = email("hang@a.test")

@@ -102,6 +102,7 @@ async def test_nothing_is_sent_in_clear_when_starttls_is_missing() -> None:
         assert {command.verb for command in server.commands} == {"EHLO"}
 
 
+@pytest.mark.assertion("channels", 4)
 async def test_a_wrong_password_is_never_a_messages_fault_and_a_corrected_one_works() -> None:
     async with (
         SmtpSimulator(login=("sim", "right")) as server,
@@ -148,6 +149,7 @@ def settings(**given: object) -> SmtpProviderSettings:
         {"tls": "none", "host": "localhost.example", "username": "sim", "password": "secret"},
     ],
 )
+@pytest.mark.assertion("channels", 44)
 def test_no_mail_or_password_leaves_this_host_in_clear(given: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="smtp-main") as refused:
         SmtpProvider(settings(**given), BOUNCES)

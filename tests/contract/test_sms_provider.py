@@ -117,6 +117,7 @@ async def test_it_says_what_it_takes_and_can_confirm() -> None:
         assert link.on_indeterminate is Indeterminate.RESEND
 
 
+@pytest.mark.assertion("channels", 1)
 async def test_each_message_gets_one_result_in_order() -> None:
     results, simulator = await send(*scripted("500", "201", "501", "202", "502"))
     taken = {message.receiver: message.reference for message in simulator.submitted}
@@ -132,6 +133,7 @@ async def test_nothing_to_send_is_no_document() -> None:
     assert not simulator.documents
 
 
+@pytest.mark.assertion("channels", 1)
 async def test_answers_in_another_order_are_matched_by_id() -> None:
     results, simulator = await send(*scripted("500", "205", "501"))
     taken = {message.receiver: message.reference for message in simulator.submitted}
@@ -142,6 +144,7 @@ async def test_answers_in_another_order_are_matched_by_id() -> None:
     ]
 
 
+@pytest.mark.assertion("channels", 2)
 async def test_a_message_that_the_answer_leaves_out_is_unknown_and_its_neighbours_are_settled() -> None:
     results, _ = await send(*scripted("500", "203", "501"))
     assert [type(result) for result in results] == [Accepted, Unknown, Accepted]
@@ -169,6 +172,7 @@ def deferred(detail: str, blame: Blame = Blame.PROVIDER, pause: float | None = N
         ("310", Unknown("the connection to the gateway was lost")),
     ],
 )
+@pytest.mark.assertion("channels", 81)
 async def test_each_answer_of_the_gateway_has_its_result(script: str, expected: SendResult) -> None:
     results, _ = await send(*scripted(script))
     assert results == [expected]
@@ -240,6 +244,7 @@ async def test_a_refusal_has_its_reason_and_repeats_no_number(info: str, reason:
     assert "4799999500" not in result.detail
 
 
+@pytest.mark.assertion("channels", 4)
 async def test_a_wrong_password_fails_no_message_and_charges_the_provider() -> None:
     async with gateway() as simulator, provider(simulator.url, password="other") as link:
         results = await link.send(scripted("500", "501"))
@@ -306,6 +311,7 @@ async def test_a_gateway_that_refuses_every_document_fails_no_message() -> None:
     assert results == [deferred("the gateway answers 400 to every message")] * 2
 
 
+@pytest.mark.assertion("channels", 78)
 async def test_a_big_batch_goes_out_in_documents_of_at_most_a_hundred() -> None:
     results, simulator = await send(*[sms() for _ in range(250)])
     assert all(isinstance(result, Accepted) for result in results)
@@ -358,6 +364,7 @@ async def only_submitted(message: Sms) -> Submitted:
     return simulator.submitted[0]
 
 
+@pytest.mark.assertion("channels", 74)
 async def test_the_document_is_the_gateways() -> None:
     _, simulator = await send(sms("+47 99 99 99 12", "a & b < c > d ]]> €", sender="+4799999999"))
     assert simulator.documents[0] == (
@@ -383,6 +390,7 @@ async def test_the_content_type_says_what_the_document_says() -> None:
 @pytest.mark.parametrize(
     ("left", "minutes"), [(172_800, 2880), (61, 2), (60, 1), (20, 1), (0, 1), (-5, 1), (1e6, 2880)]
 )
+@pytest.mark.assertion("channels", 75)
 async def test_the_time_to_live_is_in_minutes_rounded_up_and_never_zero(left: float, minutes: int) -> None:
     assert (await only_submitted(sms(left=left))).ttl == minutes
 
@@ -392,6 +400,7 @@ async def test_a_text_of_the_small_alphabet_arrives_intact() -> None:
     assert (message.text, message.op, message.flags) == ("Hei €5 Δ", "", frozenset())
 
 
+@pytest.mark.assertion("channels", 76)
 async def test_a_text_of_another_alphabet_goes_out_in_hex() -> None:
     (result,), simulator = await send(sms(text="Привет"))
     message = simulator.submitted[0]
@@ -405,6 +414,7 @@ foreign = st.characters(codec="utf-8") | st.sampled_from("\x00\x07\x1b\r\n\t<>&\
 
 @settings(max_examples=30, deadline=None)
 @given(texts=st.lists(st.text(foreign | st.characters(categories=["Cs"]), max_size=60), min_size=1, max_size=20))
+@pytest.mark.assertion("channels", 76, 77)
 def test_every_text_arrives_as_it_was_cleaned_whatever_it_holds(texts: list[str]) -> None:
     results, simulator = asyncio.run(send(*[sms(text=text) for text in texts]))
     assert all(isinstance(result, Accepted) for result in results)
@@ -420,11 +430,13 @@ def test_no_sender_makes_the_document_ill_formed(sender: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["0047 99 99 95 00", "+4799999500", "+47 99-99-95-00 ", "99999500"])
+@pytest.mark.assertion("channels", 72)
 async def test_a_number_goes_out_as_digits_however_it_was_written(number: str) -> None:
     assert (await only_submitted(sms(number))).receiver == "4799999500"
 
 
 @pytest.mark.parametrize("number", ["", "++4799999500", "4799999500", "+4712345678", "x"])
+@pytest.mark.assertion("channels", 72)
 async def test_what_is_no_number_is_refused_before_anything_leaves(number: str) -> None:
     results, simulator = await send(sms(number), sms())
     assert results[0] == Refused(Reason.INVALID_RECIPIENT, "not a valid number")
@@ -439,6 +451,7 @@ def too_long(unit: str) -> str:
 @pytest.mark.parametrize(
     "text", [too_long("a"), too_long("€"), too_long("ж")], ids=["septets", "pairs", "sixteen bits"]
 )
+@pytest.mark.assertion("channels", 71)
 async def test_a_text_over_the_limit_is_refused_and_one_at_it_arrives_whole(text: str) -> None:
     results, simulator = await send(sms(text=text), sms(text=text[:-1]))
     assert results[0] == Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
@@ -483,6 +496,7 @@ async def test_a_gateway_that_would_get_the_password_in_the_clear_is_refused(url
         ("", None),
     ],
 )
+@pytest.mark.assertion("channels", 18)
 def test_a_pause_is_read_in_seconds_or_as_a_date(value: str | None, seconds: float | None) -> None:
     expected = None if seconds is None else timedelta(seconds=seconds)
     assert retry_after(value, NOW) == expected

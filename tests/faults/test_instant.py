@@ -175,6 +175,7 @@ async def test_an_unknown_outcome_stands_and_waits_for_a_report(road: Road, proc
     assert await road.outcomes() == [("sms", "expired")]
 
 
+@pytest.mark.assertion("channels", 10)
 async def test_a_bug_of_the_adapter_counts_as_unknown(road: Road, process: ApiProcess) -> None:
     def fail(_: str) -> SendResult:
         raise ValueError("a bug")

@@ -50,6 +50,7 @@ async def half_sent(road: Road) -> Worker:
     return worker
 
 
+@pytest.mark.assertion("channels", 3)
 async def test_what_may_have_left_is_declared_and_the_rest_goes_back_free(road: Road) -> None:
     worker = await half_sent(road)
     left = {m.id for m in road.mail.sent}
@@ -108,6 +109,7 @@ async def test_a_report_about_a_message_of_a_dead_worker_prevents_the_second_sen
     assert max(Counter(m.to for m in road.mail.sent).values()) == 1
 
 
+@pytest.mark.assertion("channels", 8)
 async def test_a_worker_that_wakes_after_it_was_given_up_changes_nothing(road: Road) -> None:
     worker = await half_sent(road)
     await road.sweeper(shift=LAPSED).release_lapsed()

@@ -146,6 +146,7 @@ REPORTED: dict[str, list[tuple[Verdict, Reason | None]]] = {
 }
 
 
+@pytest.mark.assertion("channels", 39)
 async def test_every_scripted_address_is_reported_as_its_script_says() -> None:
     async with office() as post:
         sent = await post.send(*REPORTED)
@@ -162,6 +163,7 @@ async def test_the_same_report_twice_has_one_key_and_no_two_others_share_one() -
         assert len(set(keys)) == len(keys) - 1  # dsn-dup
 
 
+@pytest.mark.assertion("channels", 52)
 async def test_a_report_can_overtake_the_answer_to_its_message() -> None:
     async with office() as post:
         message = email("dsn-early")
@@ -170,6 +172,7 @@ async def test_a_report_can_overtake_the_answer_to_its_message() -> None:
 
 
 @pytest.mark.parametrize("local_part", ["hang", "drop"])
+@pytest.mark.assertion("channels", 42)
 async def test_a_message_of_unknown_fate_is_settled_by_its_report_and_left_once(local_part: str) -> None:
     async with office() as post:
         [(message, result)] = await post.send(local_part)
@@ -190,6 +193,7 @@ async def test_success_is_not_reported_when_it_was_not_asked_for() -> None:
         assert post.reported.reports == []
 
 
+@pytest.mark.assertion("channels", 53)
 async def test_a_report_that_could_not_be_stored_is_kept_by_its_sender_and_taken_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -200,6 +204,7 @@ async def test_a_report_that_could_not_be_stored_is_kept_by_its_sender_and_taken
     assert [record.levelno for record in caplog.records if record.name == "varsel.api.bounces"] == [logging.ERROR] * 2
 
 
+@pytest.mark.assertion("channels", 52)
 async def test_an_event_is_stored_once_in_the_database(database: Database) -> None:
     waker = Waker(database)
     inbox = Inbox(database, ManualClock(NOW), waker)
@@ -262,6 +267,7 @@ async def test_a_vacation_reply_is_taken_and_dropped() -> None:
     assert not reported.called.is_set()
 
 
+@pytest.mark.assertion("channels", 54)
 async def test_two_recipients_are_two_reports_stored_together() -> None:
     reported, messages = Reported(), [email("x"), email("y")]
     async with (

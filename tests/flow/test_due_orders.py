@@ -152,6 +152,7 @@ async def pause(road: Road) -> timedelta:
 
 
 @pytest.mark.assertion("processing", 92)
+@pytest.mark.assertion("channels", 17)
 async def test_a_provider_that_names_a_pause_gets_it_and_the_message_waits(road: Road) -> None:
     road.mail.answers = lambda _: Deferred("429", Blame.PROVIDER, retry_after=timedelta(seconds=120))
     await road.place()
@@ -262,3 +263,16 @@ async def test_all_that_is_due_is_taken_in_one_turn(road: Road) -> None:
     worker = await road.worker()
     assert await worker.resolution.resolve_due(Lane.ORDINARY) == 120
     assert await worker.resolution.resolve_due(Lane.ORDINARY) == 0
+
+
+@pytest.mark.assertion("channels", 21)
+async def test_a_pause_of_email_holds_up_no_sms(road: Road) -> None:
+    road.mail.answers = lambda _: Deferred("429", Blame.PROVIDER, retry_after=timedelta(minutes=10))
+    await road.place(
+        channel=OrderChannel.EMAIL_AND_SMS,
+        recipients=(Recipient(email="k@example.com", mobile="+4799999501"),),
+    )
+    await road.run()
+    await road.place(channel=OrderChannel.SMS, recipients=(Recipient(mobile="+4799999502"),))
+    await road.run()
+    assert [message.to for message in road.sms.sent] == ["+4799999501", "+4799999502"]

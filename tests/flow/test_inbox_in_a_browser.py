@@ -146,6 +146,7 @@ async def test_a_lost_server_is_said_and_forgotten_when_it_is_back(site: Site, p
     await page.until(f"{BAR}.hidden")
 
 
+@pytest.mark.assertion("channels", 110)
 async def test_a_foreign_mail_runs_nothing_and_fetches_nothing(site: Site, page: Page) -> None:
     [id_] = await capture(site.database, mail("a@example.com", "Brev", "Hei", html=LETTER))
     await page.goto(f"{site.url}/sandbox/messages/{id_}/html")

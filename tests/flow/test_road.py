@@ -234,6 +234,7 @@ async def test_a_refused_message_fails_and_completes_its_order(road: Road) -> No
     assert await road.value("SELECT outcome FROM attempt") == "refused"
 
 
+@pytest.mark.assertion("channels", 96)
 async def test_a_deferred_message_waits_and_is_tried_again_until_it_expires(road: Road) -> None:
     road.mail.answers = lambda _: Deferred("450 4.2.0")
     placed = await road.place()
@@ -251,6 +252,7 @@ async def test_a_deferred_message_waits_and_is_tried_again_until_it_expires(road
 
 
 @pytest.mark.assertion("processing", 90)
+@pytest.mark.assertion("channels", 17)
 async def test_a_provider_that_cannot_be_reached_rests_and_costs_the_message_nothing(road: Road) -> None:
     road.mail.answers = lambda _: Deferred("connection refused", Blame.PROVIDER)
     await road.place()
@@ -313,6 +315,7 @@ async def test_one_message_that_its_provider_always_gives_back_does_not_stop_the
 
 
 @pytest.mark.assertion("processing", 119)
+@pytest.mark.assertion("channels", 96)
 async def test_under_hold_an_unknown_outcome_is_never_sent_again_and_ends_at_expiry(road: Road) -> None:
     road.mail.on_indeterminate = Indeterminate.HOLD
     road.mail.answers = lambda _: Unknown("lost after DATA")
@@ -341,6 +344,7 @@ async def test_a_report_ends_the_doubt_about_an_unknown_outcome(road: Road) -> N
     assert len(road.mail.sent) == 1
 
 
+@pytest.mark.assertion("channels", 26)
 async def test_without_confirmation_a_message_settles_and_a_later_bounce_corrects_it(road: Road) -> None:
     road.mail.confirms = Confirms.NOTHING
     placed = await road.place()
@@ -383,6 +387,7 @@ async def test_a_confirming_provider_that_stays_silent_means_expired_after_the_g
 
 
 @pytest.mark.assertion("processing", 112)
+@pytest.mark.assertion("channels", 106)
 async def test_a_report_that_matches_nothing_is_tried_seven_times_and_is_then_dead(road: Road) -> None:
     await road.report(None, Verdict.DELIVERED, reference="nobody-knows")
     began = road.clock.now()
@@ -398,6 +403,7 @@ async def test_a_report_that_matches_nothing_is_tried_seven_times_and_is_then_de
 
 
 @pytest.mark.assertion("processing", 108)
+@pytest.mark.assertion("channels", 83)
 async def test_a_report_that_overtakes_its_reference_is_applied_when_the_reference_is_stored(road: Road) -> None:
     road.sms.answers = lambda _: Accepted("REF-1")
     await road.report(None, Verdict.DELIVERED, reference="REF-1", provider="sms", channel=Channel.SMS)
@@ -422,6 +428,7 @@ async def test_a_reference_found_twice_is_applied_to_neither(road: Road) -> None
 
 
 @pytest.mark.assertion("processing", 109)
+@pytest.mark.assertion("channels", 25)
 async def test_the_same_report_twice_changes_nothing(road: Road) -> None:
     await road.place()
     await road.run()

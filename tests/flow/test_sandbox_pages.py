@@ -130,6 +130,7 @@ async def test_what_is_not_there_is_not_found(site: Site, client: aiohttp.Client
         assert (await client.get(f"{MESSAGES}/{path}")).status == 404
 
 
+@pytest.mark.assertion("channels", 110)
 async def test_foreign_html_is_served_harmless(site: Site, client: aiohttp.ClientSession) -> None:
     [id_] = await capture(site.database, mail("a@example.com", "Brev", "Hei", html=LETTER))
     async with client.get(f"{MESSAGES}/{id_}/html") as answer:

@@ -139,6 +139,7 @@ STATES = {
 }
 
 
+@pytest.mark.assertion("channels", 79)
 async def test_each_state_of_the_gateway_is_stored_with_its_meaning_and_acknowledged_at_once() -> None:
     async with road() as way:
         references = await way.send(*STATES)
@@ -148,6 +149,7 @@ async def test_each_state_of_the_gateway_is_stored_with_its_meaning_and_acknowle
     assert all((sent.attempt, sent.status, sent.acknowledged) == (1, 200, True) for sent in way.simulator.reports)
 
 
+@pytest.mark.assertion("channels", 83)
 async def test_a_report_that_overtakes_the_answer_is_stored_before_it() -> None:
     async with road() as way:
         (reference,) = await way.send("401")
@@ -189,6 +191,7 @@ async def test_the_same_report_twice_is_one_event() -> None:
     assert first.event_key == second.event_key
 
 
+@pytest.mark.assertion("channels", 80)
 async def test_three_messages_in_one_report_are_all_stored_and_all_acknowledged() -> None:
     async with road() as way:
         references = await way.send("407", "407", "407")
@@ -271,6 +274,7 @@ WRONG: list[dict[str, str]] = [
 ]
 
 
+@pytest.mark.assertion("channels", 84)
 async def test_wrong_or_missing_credentials_are_refused_before_the_body_is_read() -> None:
     inbox = Inbox()
     async with serving(inbox) as url:
@@ -282,6 +286,7 @@ async def test_wrong_or_missing_credentials_are_refused_before_the_body_is_read(
     assert not inbox.called.is_set()
 
 
+@pytest.mark.assertion("channels", 84)
 async def test_both_passwords_of_a_change_are_right() -> None:
     async with serving(Inbox()) as url:
         for headers in (basic("gateway", PASSWORD, "bAsIc"), basic("gateway", "old word")):
@@ -338,6 +343,7 @@ async def test_a_body_at_the_limit_is_taken_and_one_beyond_is_not() -> None:
         assert (await post(url, body=REPORT.ljust(MAX_BODY_BYTES + 1)))[0] == 413
 
 
+@pytest.mark.assertion("channels", 108)
 async def test_a_body_without_a_length_is_cut_off_at_the_limit() -> None:
     offered = 0
 

@@ -57,6 +57,7 @@ async def claim(road: Road, worker: int, *, limit: int = 500, after: int = 0, la
 
 
 @pytest.mark.assertion("processing", 88)
+@pytest.mark.assertion("channels", 8)
 async def test_claims_made_at_once_are_disjoint_and_leave_nothing(road: Road) -> None:
     await fill(road, {"ttd": 30}, each=10)
     claims = await asyncio.gather(*(claim(road, worker, limit=50) for worker in range(8)))

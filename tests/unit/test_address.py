@@ -189,6 +189,7 @@ def test_two_plus_signs_have_no_wire_form() -> None:
         ("", ""),
     ],
 )
+@pytest.mark.assertion("channels", 7)
 def test_an_email_address_is_masked(value: str, masked: str) -> None:
     assert mask_email(value) == masked
 

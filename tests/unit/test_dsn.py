@@ -109,6 +109,7 @@ BOUNCED = Reason.BOUNCED
         (None, "5.1.1", Verdict.UNRECOGNISED, None),
     ],
 )
+@pytest.mark.assertion("channels", 46, 47)
 def test_the_action_decides_and_then_the_status(
     action: str | None, status: str | None, verdict: Verdict, reason: Reason | None
 ) -> None:
@@ -146,6 +147,7 @@ def test_what_is_kept_is_without_addresses_and_identity_numbers() -> None:
     assert report.raw_state == "failed 5.1.1"
 
 
+@pytest.mark.assertion("channels", 48)
 def test_only_the_block_of_our_recipient_counts() -> None:
     blocks = (block("delivered", "2.0.0", "kari@example.com"), block("failed", "5.1.1", "Ola@EXAMPLE.com"))
     returned = RETURNED.format(id=ID).replace("ola@", "Ola@")
@@ -156,6 +158,7 @@ def test_only_the_block_of_our_recipient_counts() -> None:
     assert read(dsn(blocks[1], blocks[1], returned=returned)).verdict is Verdict.UNRECOGNISED
 
 
+@pytest.mark.assertion("channels", 49)
 def test_a_message_is_found_by_token_then_envelope_id_then_returned_headers() -> None:
     everything = dsn(block(), envelope_id=f"n-{OTHER}", returned=RETURNED.format(id=OTHER))
     assert read(everything).notification == ID
@@ -220,6 +223,7 @@ def test_a_complaint_is_kept_without_effect(kind: str) -> None:
         b"",
     ],
 )
+@pytest.mark.assertion("channels", 50)
 def test_a_vacation_reply_and_a_reading_receipt_say_nothing(raw: bytes) -> None:
     assert read_report(raw, recipient=TOKEN, sender="<>", verp=VERP) is None
 

@@ -54,11 +54,13 @@ def test_the_same_report_again_changes_nothing(report: tuple[Verdict, Reason, bo
         assert meet(once, verdict, reason, soft=soft).after is None
 
 
+@pytest.mark.assertion("channels", 23)
 def test_an_arrival_after_a_firm_failure_is_kept_and_changes_nothing() -> None:
     effect = meet(standing(State.FAILED, Reason.UNDELIVERED), Verdict.DELIVERED)
     assert (effect.fit, effect.after) == (Fit.LATE, None)
 
 
+@pytest.mark.assertion("channels", 23)
 def test_an_arrival_after_a_soft_failure_counts() -> None:
     effect = meet(standing(State.FAILED, Reason.UNSPECIFIED, soft=True), Verdict.DELIVERED)
     assert effect.after is not None
@@ -72,12 +74,14 @@ def test_corrections_are_made_for_fourteen_days(days: int, fit: Fit) -> None:
     assert meet(standing(State.EXPIRED), Verdict.DELIVERED, now=late).fit is fit
 
 
+@pytest.mark.assertion("channels", 39)
 def test_relayed_settles_and_claims_nothing() -> None:
     after = meet(standing(State.ACCEPTED), Verdict.RELAYED).after
     assert after is not None
     assert (after.state, after.settled) == (State.ACCEPTED, True)
 
 
+@pytest.mark.assertion("channels", 9, 47)
 def test_a_delay_changes_nothing_and_an_unknown_state_is_not_guessed_at() -> None:
     assert meet(standing(State.ACCEPTED), Verdict.DELAYED).after is None
     unknown = meet(standing(State.ACCEPTED), Verdict.UNRECOGNISED)

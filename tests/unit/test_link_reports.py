@@ -63,6 +63,7 @@ def test_the_report_of_the_contract_is_understood() -> None:
     ],
 )
 @pytest.mark.assertion("processing", 107)
+@pytest.mark.assertion("channels", 9, 79, 82)
 def test_each_state_has_its_meaning_and_none_is_guessed(
     state: str, verdict: Verdict, reason: Reason | None, soft: bool
 ) -> None:
@@ -127,6 +128,7 @@ DOCTYPE = '<!DOCTYPE MSGLST SYSTEM "pswincom_report_request.dtd">'
         ("\n <!-- a comment -->", None),
     ],
 )
+@pytest.mark.assertion("channels", 85)
 def test_a_genuine_head_is_accepted(head: str, content_type: str | None) -> None:
     assert len(parse(document(msg(), head=head), content_type).reports) == 1
 
@@ -196,6 +198,7 @@ BOMB = '<!DOCTYPE MSGLST [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;"><!ENTI
         nested(7),
     ],
 )
+@pytest.mark.assertion("channels", 85)
 def test_a_document_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed) as problem:
         parse(body)

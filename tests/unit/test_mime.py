@@ -93,12 +93,14 @@ def test_lines_are_short_end_in_crlf_and_hold_only_ascii(subject: str, body: str
 
 
 @given(texts)
+@pytest.mark.assertion("channels", 28)
 def test_a_subject_arrives_with_its_line_breaks_as_blanks(subject: str) -> None:
     arrived = parsed(sent(subject=subject))["Subject"]
     assert arrived.strip() == clean(subject).strip()
 
 
 @given(texts, texts)
+@pytest.mark.assertion("channels", 28)
 def test_no_text_of_a_sender_can_add_a_header(before: str, after: str) -> None:
     for break_ in ("\r\n", "\n", "\r", "\u2028", "\x85", "\x0b"):
         message = parsed(sent(subject=f"{before}{break_}Bcc: victim@example.com{break_}{break_}{after}"))
@@ -113,6 +115,7 @@ def test_dots_long_lines_and_odd_line_ends_arrive(body: str) -> None:
     assert content(parsed(sent(body=body))).rstrip("\n") == expected.rstrip("\n")
 
 
+@pytest.mark.assertion("channels", 31, 32)
 def test_a_plain_mail_has_one_part_and_an_html_mail_has_its_text_first() -> None:
     assert not parsed(sent()).is_multipart()
     message = parsed(sent(body="<p>Hei <b>Ola</b></p>", content_type=ContentType.HTML))
@@ -194,6 +197,7 @@ def test_the_templates_kept_are_few_and_small() -> None:
         ("a@@example.com", '"a@"@example.com'),
     ],
 )
+@pytest.mark.assertion("channels", 29)
 def test_an_address_is_written_for_the_wire(address: str, wire: str) -> None:
     assert str(parse_mailbox(address)) == wire
 

@@ -57,6 +57,7 @@ foreign_texts = st.text(alphabet=st.sampled_from("жя€a" + EMOJI), max_size=3
         ("a" * 152 + "€" + "b" * 152, GSM, 306, 3),
     ],
 )
+@pytest.mark.assertion("channels", 66, 67)
 def test_a_text_has_its_alphabet_units_and_segments(text: str, alphabet: Alphabet, units: int, count: int) -> None:
     segments = segment(text)
     assert (segments.alphabet, segments.units, len(segments.parts)) == (alphabet, units, count)
@@ -110,6 +111,7 @@ def test_segmentation_is_greedy_so_no_shorter_one_exists(text: str) -> None:
 
 
 @given(texts)
+@pytest.mark.assertion("channels", 69)
 def test_no_segment_ends_with_an_escape_or_half_a_pair(text: str) -> None:
     segments = segment(clean(text))
     for part in segments.parts:
@@ -139,6 +141,7 @@ def utf16_units(text: str) -> int:
         ("§ 5", "§ 5"),
     ],
 )
+@pytest.mark.assertion("channels", 68)
 def test_typography_is_written_in_the_small_alphabet(written: str, sent: str) -> None:
     assert clean(written) == sent
     assert segment(clean(written)).alphabet is GSM
@@ -213,6 +216,7 @@ def test_the_characters_beyond_the_small_alphabet_are_why_a_text_needs_the_other
     ],
 )
 @pytest.mark.assertion("processing", 102)
+@pytest.mark.assertion("channels", 70)
 def test_the_reference_counts_the_encoded_length(text: str, count: int) -> None:
     assert reference_count(text) == count
 

@@ -15,6 +15,7 @@ ids = st.uuids().map(NotificationId)
 
 
 @given(ids)
+@pytest.mark.assertion("channels", 38)
 def test_a_bounce_address_names_its_message_in_any_case(notification: NotificationId) -> None:
     address = VERP.make(notification)
     assert VERP.verify(address) == notification
@@ -24,6 +25,7 @@ def test_a_bounce_address_names_its_message_in_any_case(notification: Notificati
 
 
 @given(ids, st.integers(0, 41), st.characters(exclude_categories=["Cs"]))
+@pytest.mark.assertion("channels", 38)
 def test_a_changed_character_fails(notification: NotificationId, at: int, other: str) -> None:
     address = VERP.make(notification)
     changed = address[:at] + other + address[at + 1 :]
@@ -60,6 +62,7 @@ def test_xtext_can_be_read_back_and_holds_only_what_it_may(text: str) -> None:
     assert all("!" <= letter <= "~" and letter != "=" for letter in written)
 
 
+@pytest.mark.assertion("channels", 37)
 def test_xtext_writes_plus_and_equals_as_the_standard_does() -> None:
     assert xtext("a+b=c d") == "a+2Bb+3Dc+20d"
     assert xtext_decode("100+25+zz+") == "100%+zz+"
