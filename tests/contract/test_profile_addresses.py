@@ -1,5 +1,6 @@
 """The addresses where users want messages that concern their organisations (registries 4.1, 4.2)."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -251,3 +252,17 @@ async def test_preferences_keep_what_is_absent(users: Users, api: Api) -> None:
     later = (api.road.clock.now() + timedelta(seconds=1)).isoformat()
     for wrong in ({"language": "de"}, {"ignoreUnitProfileDateTime": later}, {"ignoreUnitProfileDateTime": at[:-1]}):
         assert (await users.call("PATCH", path, wrong)).status == 400
+
+
+async def test_of_patches_at_once_that_would_create_one_does_and_none_overwrites_what_it_did_not_see(
+    users: Users,
+) -> None:
+    one = f"{PARTIES}/{await users.party(O1)}"
+    halves = [{"emailAddress": EMAIL}, {"phoneNumber": PHONE}] * 4
+    replies = await asyncio.gather(*(users.call("PATCH", one, half) for half in halves))
+    statuses = [reply.status for reply in replies]
+    assert statuses.count(201) == 1
+    assert set(statuses) <= {201, 204, 409}
+    read = (await users.call("GET", one)).json
+    done = {name for half, status in zip(halves, statuses, strict=True) if status < 300 for name in half}
+    assert {"emailAddress", "phoneNumber"} & read.keys() == done

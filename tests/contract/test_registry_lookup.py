@@ -210,3 +210,15 @@ async def test_the_command_says_who_must_act(desk: Desk, tmp_path: Path) -> None
     assert (down.exit_code, "try again" in down.output) == (1, True)
     nobody = await varsel(desk, P1, "--url", "http://127.0.0.1:1", token="x")
     assert (nobody.exit_code, "does not answer" in nobody.output) == (1, True)
+
+
+async def test_the_token_of_a_user_is_made_by_hand(desk: Desk, tmp_path: Path) -> None:
+    def token(*args: str) -> Result:
+        return CliRunner().invoke(cli, ["token", "--home", str(tmp_path), *args], env={"VARSEL_CONFIG": None})
+
+    made = await asyncio.to_thread(token, "--user", "101")  # in the home of the API
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    path = "/profile/api/v1/users/current/notificationsettings/parties"
+    assert (await desk.client.aget(path, headers=headers)).status == 200
+    for wrong in ([], ["--org", "ttd", "--user", "1"], ["--user", "1", "--platform"], ["--user", "0"]):
+        assert (await asyncio.to_thread(token, *wrong)).exit_code == 2
