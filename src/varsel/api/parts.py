@@ -13,6 +13,7 @@ from varsel.issuer import DevelopmentIssuer
 from varsel.orders.register import ChainOutcome, Registered, Registration, Repeated
 from varsel.preview.preview import Previewer
 from varsel.recipients.ports import ContactDirectory
+from varsel.registry_sync.ports import AddressReception
 from varsel.settings import Settings
 from varsel.status.feed import FeedReader
 from varsel.wakeup import Work
@@ -22,7 +23,8 @@ from varsel.wakeup import Work
 class ApiParts:
     """`register`, `register_chain`: those of `Register`. `place_instant`: `Instants.place`. `wake`: `Waker.wake`.
 
-    `issuer`: the local one, or None where its tokens are not accepted.
+    `issuer`: the local one, or None where its tokens are not accepted. `reception`: the register that takes changes of
+    organisations' addresses, or None where they are our own affair.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class ApiParts:
     directory: ContactDirectory
     wake: Callable[[Work], None]
     issuer: DevelopmentIssuer | None = None
+    reception: AddressReception | None = None
 
     @property
     def base(self) -> str:

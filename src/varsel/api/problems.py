@@ -25,6 +25,7 @@ _TITLES: Final = {
     422: ("https://tools.ietf.org/html/rfc9110#section-15.5.21", "Unprocessable Content"),
     429: ("https://tools.ietf.org/html/rfc6585#section-4", "Too Many Requests"),
     500: ("https://tools.ietf.org/html/rfc9110#section-15.6.1", "Internal Server Error"),
+    502: ("https://tools.ietf.org/html/rfc9110#section-15.6.3", "Bad Gateway"),
     503: ("https://tools.ietf.org/html/rfc9110#section-15.6.4", "Service Unavailable"),
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
+from varsel.api.organisation_addresses import organisation_address_routes
 from varsel.api.parts import ApiParts
 from varsel.api.profile_addresses import address_routes
 from varsel.api.profile_private import private_routes
@@ -22,6 +23,8 @@ def profile_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     routes = list(row_routes(parts))
     if registry.user_provider == "local":  # who asks another register has its users there
         routes += [*address_routes(parts, users), *verification_routes(parts, users)]
+    if registry.org_provider == "local":
+        routes += organisation_address_routes(parts, users)
     if registry.external_provider == "local":
         routes += private_routes(parts, users)
     if key := log_key(parts.settings):

@@ -85,6 +85,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             directory=parts.directory,
             wake=parts.waker.wake,
             issuer=issuer,
+            reception=parts.registry_feeds().reception(),
         ),
         extra_routes=_extra_routes(parts, inbox),
     )

@@ -66,6 +66,15 @@ def e164(value: str) -> str | None:
     return None if number is None else phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
 
+def split_number(value: str) -> tuple[str | None, str]:
+    """Country code, such as `+47`, and the rest of a number; no code for what is not a valid number."""
+    number = _parse(value)
+    if number is None:
+        return None, value
+    code = f"+{number.country_code}"
+    return code, phonenumbers.format_number(number, PhoneNumberFormat.E164).removeprefix(code)
+
+
 @lru_cache(maxsize=8192)
 def _parse(value: str) -> PhoneNumber | None:
     if value.startswith("00"):

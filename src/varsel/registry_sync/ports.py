@@ -1,9 +1,9 @@
 """What we need from a register that tells its changes: one page at a time, as it came (registries 2.3, 3.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class UpstreamError(Exception):
@@ -60,4 +60,16 @@ class AddressFeed(Protocol):
 
     async def page(self, address: str) -> EntryPage:
         """A page that an earlier one named. Raises `UpstreamError`."""
+        ...
+
+
+class AddressReception(Protocol):
+    """Takes changes of businesses' addresses. Raises `UpstreamError`: `invalid_organisation_number`, `refused`, …"""
+
+    async def define(self, contact: Mapping[str, Any]) -> str:
+        """A new address; its registry id."""
+        ...
+
+    async def replace(self, registry_id: str, contact: Mapping[str, Any] | None) -> str:
+        """Another address in the place of this one, or none; the registry id that it has from now on."""
         ...
