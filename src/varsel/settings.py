@@ -310,7 +310,7 @@ class ComposedSettings(_Section):
     """
 
     azure_hosts: Hosts = (".blob.core.windows.net",)  # addresses are signed as Azure does it
-    s3_hosts: Hosts = ()  # addresses are signed as S3 does it
+    presigned_hosts: Hosts = ()  # addresses are signed as S3 does it
     plain_hosts: Hosts = ()  # addresses are taken as they are
     loopback_http: bool = False  # also http to this machine, for the sandbox and tests; never in production
     max_attachment_bytes: int = Field(default=20_000_000, ge=0)  # of one email together, before encoding

@@ -237,7 +237,7 @@ async def open_parts(
 
 def file_stores(composed: ComposedSettings) -> FileStores:
     """Where attachments may lie: asked when an order is taken, and again when they are fetched."""
-    return FileStores(composed.azure_hosts, composed.s3_hosts, composed.plain_hosts, composed.loopback_http)
+    return FileStores(composed.azure_hosts, composed.presigned_hosts, composed.plain_hosts, composed.loopback_http)
 
 
 def _email(row: Claimed, templates: Templates) -> Email | None:

@@ -244,7 +244,7 @@ async def test_ids_of_chains_and_instant_messages_are_free_for_composed_emails(a
 def open_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """Where stores of other kinds are open."""
     stores = ComposedSettings(
-        azure_hosts=(), s3_hosts=(".s3.example",), plain_hosts=("files.example:8443",), loopback_http=True
+        azure_hosts=(), presigned_hosts=(".s3.example",), plain_hosts=("files.example:8443",), loopback_http=True
     )
     clock, orders = ManualClock(datetime(2026, 11, 23, 10, tzinfo=UTC)), Orders()
     nowhere = Database("host=127.0.0.1 port=1", size=1, name="never opened")

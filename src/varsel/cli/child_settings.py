@@ -43,6 +43,7 @@ def sandbox_values(home: Path, *, altinn: bool = False) -> dict[str, Any]:
         "auth": {"development_issuer": True},
         "processing": {"sms_window_always_open": True},
         "delivery": {"settle_email_after": 5, "unknown_wait": 5},
+        "composed": {"loopback_http": True},
         "bounces": {"port": bounces, "keys": [kept["verp_key"]]},
         "providers": [
             {"type": "smtp", "name": "sandbox-mail", "host": _LOOPBACK, "port": mail, "tls": "none"},

@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 _STATUS: Final = re.compile(r"([2-5][0-9]{2})/")
+_UNREAD: Final = {"X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment"}  # no page of ours
 _SLOW: Final = 60.0  # s
 _MAX_FILE: Final = 32 * 1024 * 1024
 _MAX_FILES: Final = 100
@@ -92,7 +93,8 @@ class BlobStore:
         return self._file(path)
 
     def _file(self, path: str) -> Response:
-        return Response(self._files.get(path) or content_of(path), media_type="application/octet-stream")
+        content = self._files.get(path) or content_of(path)
+        return Response(content, headers=_UNREAD, media_type="application/octet-stream")
 
     async def _slow(self, path: str) -> Response:
         await asyncio.sleep(_SLOW * self._time_factor)

@@ -21,6 +21,7 @@ from varsel.db import Database
 from varsel.domain.errors import Rejected, Unavailable
 from varsel.domain.notification import Channel
 from varsel.simulators import store
+from varsel.simulators.blobs import BlobStore
 from varsel.simulators.recipient import sought_words, spellings
 from varsel.simulators.store import Message, Search
 from varsel.timeshift.advance import ClockControl, StillBusy
@@ -88,6 +89,7 @@ def sandbox_routes(db: Database, clock: ClockControl) -> list[BaseRoute]:
         Route(f"{one}/raw", _answered(api.raw), methods=["GET"]),
         Route("/sandbox/clock", _answered(api.clock), methods=["GET"]),
         Route("/sandbox/clock", _answered(api.advance), methods=["POST"]),
+        *BlobStore().routes("/sandbox/files"),
     ]
 
 
