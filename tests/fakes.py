@@ -7,6 +7,7 @@ from datetime import datetime
 
 from varsel.delivery.ports import Accepted, Confirms, Email, Indeterminate, SendResult, Sms
 from varsel.domain.errors import RegistryUnavailable
+from varsel.domain.feeds import Feed
 from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.resolution.ports import Answer, Verdict
 
@@ -43,6 +44,7 @@ class FakeDirectory:
     rights: set[Pair] = field(default_factory=set)
     known_names: dict[str, str] = field(default_factory=dict)
     down: bool = False
+    followed: dict[Feed, datetime] = field(default_factory=dict)  # as copies: when they were as their registers
     poison: str | None = None  # asking for this identifier shows a bug
     asked: list[str] = field(default_factory=list)
 
@@ -71,6 +73,9 @@ class FakeDirectory:
     async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
         self._ask("names", identifiers)
         return {i: self.known_names[i] for i in identifiers if i in self.known_names}
+
+    async def followed_at(self, feed: Feed) -> datetime | None:
+        return self.followed.get(feed)
 
     def _ask(self, what: str, about: Collection[object]) -> None:
         if self.down:

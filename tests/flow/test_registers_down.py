@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,13 +10,18 @@ import pytest
 
 from fakes import FakeDirectory
 from road import Road, until
+from serving import PRICES, RULES
 from varsel.clock import ManualClock
-from varsel.db import Database
+from varsel.db import Database, execute
 from varsel.domain.errors import RegistryUnavailable
 from varsel.domain.identifiers import synthetic_person_id
 from varsel.domain.order import EmailTemplate, Lane, OrderChannel, Recipient
+from varsel.preview.preview import Previewer
 from varsel.recipients.directory import OrOurCopy, Outages
+from varsel.recipients.load.folder import load_personas
+from varsel.recipients.local import LocalDirectory
 from varsel.recipients.ports import OrganisationContact, Pair, PersonContact, UserContact
+from varsel.settings import RegistrySettings
 
 KARI, OLA, ORG = "14838510036", "22957713118", "310001007"
 BIG = [synthetic_person_id(1, n) for n in range(4_500)]  # three pieces of 2 000 at most
@@ -219,6 +224,23 @@ async def test_an_order_to_addresses_does_not_wait_for_a_register_that_others_wa
     await waiting
 
 
+async def test_orders_to_addresses_that_are_due_do_not_wait_either(road: Road, registers: SlowDirectory) -> None:
+    person = await road.place(recipients=to(KARI))
+    direct = await road.place()
+    registers.go.clear()
+    worker = await road.worker()
+    resolving = asyncio.create_task(worker.round())
+
+    async def resolved() -> bool:
+        return await road.state(direct.order_id) == "Processed"
+
+    await until(resolved)
+    assert await road.state(person.order_id) == "Processing"
+    registers.go.set()
+    await resolving
+    await worker.end(road)
+
+
 # What creators want while a register is down
 
 
@@ -270,6 +292,36 @@ async def test_at_order_time_too_the_creators_wish_decides(lenient_road: Road, r
     assert not isinstance(answers[1], BaseException)
     assert answers[1].lookup
     assert answers[1].lookup.status == "Success"
+
+
+async def test_a_preview_says_that_our_copy_answers_and_how_old_it_is(
+    registers: SlowDirectory, clock: ManualClock, database: Database
+) -> None:
+    await load_personas(database, clock=clock)
+    yesterday = clock.now() - timedelta(days=1)
+    async with database.autocommit() as conn:
+        await execute(
+            conn,
+            """INSERT INTO registry.sync_cursor (feed, last_success_at) VALUES ('krr', %(at)s)
+               ON CONFLICT (feed) DO UPDATE SET last_success_at = %(at)s""",
+            {"at": yesterday},
+        )
+    following = RegistrySettings(max_copy_age=timedelta())
+    outages = Outages(("skd",), OrOurCopy(registers, LocalDirectory(database, following)))
+    previewer = Previewer(registers, clock, RULES, PRICES, outages=outages)
+    order = Road(database, clock).order(recipients=to(KARI), creator="skd")
+    registers.broken = {"persons"}
+    (message,) = (await previewer.preview(order)).recipients[0].messages
+    evidence = message.evidence
+    assert evidence
+    assert (message.address, evidence.source, evidence.changed_at) == ("rolig.fjord@example.com", "file", clock.now())
+    assert (evidence.stands_in, evidence.as_of) == (True, yesterday)
+    registers.broken = set()
+    (message,) = (await previewer.preview(order)).recipients[0].messages
+    assert message.address == person(KARI).email
+    registers.broken = {"persons"}
+    with pytest.raises(RegistryUnavailable):
+        await previewer.preview(replace(order, creator="ttd"))
 
 
 async def test_a_right_is_never_taken_from_a_copy(lenient_road: Road, registers: SlowDirectory) -> None:

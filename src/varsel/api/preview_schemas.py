@@ -23,7 +23,9 @@ Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="
 class EvidenceAnswer(Answer):
     """The record that an address comes from, and how old it is when the order is processed.
 
-    `updated`: when its owner last changed or confirmed it, where the register tells. `copied`: when our copy changed.
+    `updated`: when its owner last changed or confirmed it, where the register tells. `copied`: when our copy changed,
+    or when a live register answered. `standsIn`: the live register is down, and our copy answers instead, for it is the
+    creator's wish; `asOf`: when that copy was last as its register, where it follows one.
     """
 
     registry: str
@@ -33,6 +35,8 @@ class EvidenceAnswer(Answer):
     age_in_days: int | None = None
     copied: Instant | None = None
     stale: bool | None = None
+    stands_in: bool | None = None
+    as_of: Instant | None = None
 
     @classmethod
     def of(cls, evidence: Evidence, at: datetime) -> "EvidenceAnswer":
@@ -44,6 +48,8 @@ class EvidenceAnswer(Answer):
             age_in_days=(at - evidence.fresh_at).days if evidence.fresh_at else None,
             copied=evidence.changed_at,
             stale=evidence.stale or None,
+            stands_in=evidence.stands_in or None,
+            as_of=evidence.as_of,
         )
 
 

@@ -27,7 +27,8 @@ class Evidence:
 
     `owner`: the organisation whose address it is: the main unit, where a unit has none of its own. `fresh_at`: when the
     address was last changed or confirmed, None where the register does not tell. `stale`: too old to be used unless
-    the order allows it.
+    the order allows it. `stands_in`, `as_of`: our copy answered for a live register that is down, and when it was last
+    as that one.
     """
 
     register: Register
@@ -36,6 +37,8 @@ class Evidence:
     fresh_at: datetime | None = None
     changed_at: datetime | None = None
     stale: bool = False
+    stands_in: bool = False
+    as_of: datetime | None = None
 
 
 class Why(StrEnum):

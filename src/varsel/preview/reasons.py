@@ -102,7 +102,7 @@ def _from_record(
     if record is None:
         return Evidence(register, owner=owner, stale=stale)
     fresh_at = record.email_fresh_at if channel is Channel.EMAIL else record.mobile_fresh_at
-    return Evidence(register, record.source, owner, fresh_at, record.changed_at, stale)
+    return Evidence(register, record.source, owner, fresh_at, record.changed_at, stale, record.stands_in, record.as_of)
 
 
 def _addresses(users: Iterable[UserContact], channel: Channel) -> list[str]:

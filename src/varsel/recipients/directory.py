@@ -3,12 +3,13 @@
 Sources: registries 0.2, 3.6; design 6 (policy per creator).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from varsel.domain.errors import RegistryUnavailable
+from varsel.domain.feeds import Feed
 from varsel.log import Log
 from varsel.recipients.ports import (
     ContactDirectory,
@@ -21,8 +22,6 @@ from varsel.recipients.ports import (
 from varsel.settings import Creators, lists
 
 log = Log(__name__)
-
-R = TypeVar("R")
 
 
 class Persons(Protocol):
@@ -109,28 +108,54 @@ class WithMainUnits:
         return {**found, **{n: theirs[m] for n, m in main_units.items() if m in theirs and theirs[m].origin == m}}
 
 
+class Copies(ContactDirectory, Protocol):
+    async def followed_at(self, feed: Feed) -> datetime | None:
+        """When a copy was last as the register that it follows; None when it follows none."""
+        ...
+
+
 class OrOurCopy:
     """A `ContactDirectory` that asks `live`, and our own `copies` while a live register is down.
 
-    The record of each answer tells whose it is and how old. A right is never taken from a copy: an authorizer that is
-    down is waited for (processing 4.3).
+    The record of each answer then says so, and how old the copy is. A right is never taken from a copy: an authorizer
+    that is down is waited for (processing 4.3).
     """
 
-    def __init__(self, live: ContactDirectory, copies: ContactDirectory) -> None:
+    def __init__(self, live: ContactDirectory, copies: Copies) -> None:
         self._live = live
         self._copies = copies
 
     async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
-        return await self._either(lambda directory: directory.persons(ids, allow_stale=allow_stale, now=now))
+        try:
+            return await self._live.persons(ids, allow_stale=allow_stale, now=now)
+        except RegistryUnavailable as error:
+            as_of = await self._begin(error, Feed.KRR)
+            copied = await self._copies.persons(ids, allow_stale=allow_stale, now=now)
+            return {id_: _standing_in(contact, as_of) for id_, contact in copied.items()}
 
     async def organisations(self, numbers: Collection[str]) -> Mapping[str, OrganisationContact]:
-        return await self._either(lambda directory: directory.organisations(numbers))
+        try:
+            return await self._live.organisations(numbers)
+        except RegistryUnavailable as error:
+            as_of = await self._begin(error, Feed.BUSINESS_ADDRESSES)
+            copied = await self._copies.organisations(numbers)
+            return {number: _standing_in(contact, as_of) for number, contact in copied.items()}
 
     async def external_identities(self, urns: Collection[str]) -> Mapping[str, ExternalContact]:
-        return await self._either(lambda directory: directory.external_identities(urns))
+        try:
+            return await self._live.external_identities(urns)
+        except RegistryUnavailable as error:
+            await self._begin(error)
+            copied = await self._copies.external_identities(urns)
+            return {urn: _standing_in(contact, None) for urn, contact in copied.items()}
 
     async def user_addresses(self, numbers: Collection[str], resource_id: str) -> Mapping[str, list[UserContact]]:
-        return await self._either(lambda directory: directory.user_addresses(numbers, resource_id))
+        try:
+            return await self._live.user_addresses(numbers, resource_id)
+        except RegistryUnavailable as error:
+            await self._begin(error)
+            copied = await self._copies.user_addresses(numbers, resource_id)
+            return {number: [_standing_in(user, None) for user in users] for number, users in copied.items()}
 
     async def permitted(
         self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
@@ -138,14 +163,24 @@ class OrOurCopy:
         return await self._live.permitted(pairs, resource_id=resource_id, action=action, now=now)
 
     async def names(self, identifiers: Collection[str]) -> Mapping[str, str]:
-        return await self._either(lambda directory: directory.names(identifiers))
-
-    async def _either(self, ask: Callable[[ContactDirectory], Awaitable[R]]) -> R:
         try:
-            return await ask(self._live)
+            return await self._live.names(identifiers)
         except RegistryUnavailable as error:
-            log.warning("our copy answers", instead_of=error.what)
-            return await ask(self._copies)
+            await self._begin(error)
+            return await self._copies.names(identifiers)
+
+    async def _begin(self, error: RegistryUnavailable, feed: Feed | None = None) -> datetime | None:
+        as_of = await self._copies.followed_at(feed) if feed else None
+        log.warning("our copy answers", instead_of=error.what, as_of=as_of)
+        return as_of
+
+
+Contact = TypeVar("Contact", PersonContact, OrganisationContact, UserContact, ExternalContact)
+
+
+def _standing_in(contact: Contact, as_of: datetime | None) -> Contact:
+    record = contact.record
+    return replace(contact, record=record._replace(stands_in=True, as_of=as_of) if record else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,11 @@ class LocalDirectory:
                         answer[number] = (text or "").strip()
         return answer
 
+    async def followed_at(self, feed: Feed) -> datetime | None:
+        """When the copy was last as the register that it follows. Raises `RegistryUnavailable`."""
+        async with self._asking("the copy of a register") as conn:
+            return await store.followed_at(conn, feed)
+
     async def _require_recent(self, conn: ReadConn, feed: Feed) -> None:
         """A copy that follows its register must be whole and not too old: no answer is better than last week's."""
         if not await store.copy_is_recent(conn, feed, self._settings.max_copy_age):

@@ -14,13 +14,16 @@ class Record(NamedTuple):
     that copy last changed, or when the register answered.
 
     `email_fresh_at`, `mobile_fresh_at`: when their owner last changed or confirmed them, or None where the register
-    does not tell.
+    does not tell. `stands_in`: our copy answers for a live register that is down; `as_of`: when the copy was last as
+    its register, None where it follows none.
     """
 
     source: str
     changed_at: datetime
     email_fresh_at: datetime | None = None
     mobile_fresh_at: datetime | None = None
+    stands_in: bool = False
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,15 @@ async def copy_is_recent(conn: ReadConn, feed: Feed, max_age: timedelta) -> bool
     return bool(await fetch_value(conn, COPY_IS_RECENT, {"feed": feed, "max_age": max_age}))
 
 
+FOLLOWED_AT: Final = "SELECT last_success_at FROM registry.sync_cursor WHERE feed = %(feed)s"
+
+
+async def followed_at(conn: ReadConn, feed: Feed) -> datetime | None:
+    """When the copy was last as its register; None when it never was, or follows none."""
+    at: datetime | None = await fetch_value(conn, FOLLOWED_AT, {"feed": feed})
+    return at
+
+
 USER_ADDRESSES: Final = """
 SELECT org_no, user_id, email, phone, source, changed_at, last_changed
   FROM registry.user_org_contact

@@ -14,6 +14,7 @@ from varsel.domain.order import Lane
 from varsel.fates import store as fates
 from varsel.log import Log
 from varsel.recipients.directory import Outages
+from varsel.recipients.lookup import is_direct
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution import plan, store
 from varsel.resolution.plan import Due, Rules
@@ -73,11 +74,19 @@ class Resolution:
         claimed = await self._claim(lane)
         if claimed:
             due = await self._with_contents(claimed)
-            for turn in plan.turns([d for d in due if not d[1].condition_endpoint], self._rules.recipients_a_turn):
-                await self._resolve(turn)
+            for orders in self._by_haste([d for d in due if not d[1].condition_endpoint]):
+                for turn in plan.turns(orders, self._rules.recipients_a_turn):
+                    await self._resolve(turn)
             await self._begin_checks(lane, [d for d in due if d[1].condition_endpoint])
         self._unsure[lane] = False
         return len(claimed)
+
+    def _by_haste(self, due: Sequence[Due]) -> list[Sequence[Due]]:
+        """Orders that need no register do not wait for one that is slow."""
+        if not self._live:
+            return [due]
+        asking = [any(not is_direct(r, order.channel) for r in content.recipients()) for order, content in due]
+        return [[d for d, asks in zip(due, asking, strict=True) if asks is later] for later in (False, True)]
 
     @property
     def idle(self) -> bool:
