@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format docs bench chaos lock clean browser
+.PHONY: setup demo test check format docs bench chaos assertions schema lock clean browser
 
 setup: $(VENV)
 
@@ -44,6 +44,14 @@ bench: $(VENV)
 
 chaos: $(VENV)
 	@$(PY) -m bench.chaos
+
+# Which test proves which numbered assertion of the specifications, and which are open.
+assertions: $(VENV)
+	@$(PY) tests/assertions.py
+
+# Some 20 000 generated requests against a running service; takes a quarter of an hour.
+schema: $(VENV)
+	@$(PY) tests/schema_run.py $(CASES)
 
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe

@@ -15,10 +15,11 @@ _INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,16})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
 
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+ANY_TEXT: Final = r"^[^\x00]*$"
+NOT_BLANK: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Text = Annotated[str, StringConstraints(pattern=ANY_TEXT)]
 """Any text without NUL, which the database cannot hold."""
 
-NOT_BLANK: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
 RequiredText = Annotated[str, StringConstraints(pattern=NOT_BLANK)]
 """Text that says something: not empty, not only blanks."""
 

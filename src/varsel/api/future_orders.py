@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from varsel.api import chains, schemas
+from varsel.api.fields import NOT_BLANK
 from varsel.api.frame import JsonRoute
 from varsel.api.future_bodies import ChainBody, Defaults
 from varsel.api.future_schemas import CancelAnswer, ChainAccepted
@@ -33,7 +34,7 @@ def future_order_routes(parts: ApiParts) -> Sequence[BaseRoute]:
         "name": "sendersReference",
         "in": "query",
         "required": True,
-        "schema": {"type": "string", "minLength": 1},
+        "schema": {"type": "string", "pattern": NOT_BLANK},
     }
     return [
         JsonRoute(PATH, routes.post_chain, method="POST", body=ChainBody, answers=accepted, **common),

@@ -14,7 +14,8 @@ from pydantic_core import core_schema
 from varsel import __version__
 from varsel.api.answer_examples import ANSWERS, PROBLEMS
 from varsel.api.body_examples import BODIES
-from varsel.api.frame import JsonRoute
+from varsel.api.fields import ANY_TEXT
+from varsel.api.frame import JsonRoute, Parameter
 from varsel.api.links import LINKS
 from varsel.issuer import CREATE_SCOPE
 
@@ -106,10 +107,17 @@ def _operation(route: JsonRoute, names: set[str | None]) -> dict[str, Any]:
     if route.deprecated:
         operation["deprecated"] = True
     if route.parameters:
-        operation["parameters"] = [dict(parameter) for parameter in route.parameters]
+        operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
     if route.body:
         operation["requestBody"] = {"required": True, "content": _content(route.body)}
     return operation
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    """As it was told; texts hold no NUL, which the frame refuses."""
+    schema = parameter["schema"]
+    plain = schema.get("type") == "string" and not schema.keys() & {"enum", "format", "pattern"}
+    return {**parameter, "schema": {**schema, "pattern": ANY_TEXT} if plain else schema}
 
 
 def _security(scope: str | None) -> list[dict[str, list[str]]]:

@@ -12,7 +12,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from varsel.api.fields import NOT_BLANK, Integer, RequiredText, Text
+from varsel.api.fields import ANY_TEXT, NOT_BLANK, Integer, RequiredText, Text
 from varsel.domain.address import EMAIL_PATTERN
 from varsel.domain.attachments import MIME_TYPES
 
@@ -73,7 +73,7 @@ DelayDays = Annotated[
 ]
 AttachmentUrlText = Annotated[Text, Told({"type": "string", "format": "attachment-url"})]
 
-_NO_NUL: Final[Shape] = {"pattern": r"^[^\x00]*$"}
+_NO_NUL: Final[Shape] = {"pattern": ANY_TEXT}
 _NONE: Final[Shape] = {"enum": ["", None]}
 """Absent, empty and null are one and the same there."""
 _OBJECT: Final[Shape] = {"type": "object"}
