@@ -90,6 +90,13 @@ async def transaction_on(conn: Conn) -> AsyncIterator[None]:
     await _to_the_end(conn.execute("COMMIT"))
 
 
+async def copy_out(conn: ReadConn, sql: LiteralString) -> AsyncIterator[bytes]:
+    """Stream what a `COPY … TO STDOUT` gives, a row or more at a time."""
+    async with conn.cursor() as cur, cur.copy(sql) as copy:
+        async for part in copy:
+            yield bytes(part)
+
+
 class Database:
     """A pool of connections to one PostgreSQL. All of them speak UTC and plan every array for what it holds."""
 

@@ -45,6 +45,7 @@ _PERSONAS: Final = "personas"
     help="Per cent of the rows that earlier files left, with --mode replace.",
 )
 @click.option("--assume-fresh", is_flag=True, help="Addresses of persons without dates count as updated now.")
+@click.option("--as-registered", is_flag=True, help="Addresses are kept as they are: for what `varsel export` wrote.")
 @click.option("--force", is_flag=True, help="Also when the same files were the last to be loaded.")
 @click.option("--delimiter", default=",", show_default=True, help="Of CSV: one character.")
 @click.option("--ignore-unknown", is_flag=True, help="Pass over columns that the kind does not have.")
@@ -58,6 +59,7 @@ def import_(
     max_bad: float,
     max_removed: float,
     assume_fresh: bool,
+    as_registered: bool,
     force: bool,
     delimiter: str,
     ignore_unknown: bool,
@@ -81,6 +83,7 @@ def import_(
         max_bad=max_bad,
         max_removed=max_removed,
         assume_fresh=assume_fresh,
+        as_registered=as_registered,
         force=force,
         errors=errors,
     )
@@ -120,7 +123,7 @@ def _check_files(kind: str, files: Sequence[Path]) -> None:
 async def _load(kind: str, files: Sequence[Path], options: Options, settings: Settings) -> list[Loaded]:
     production, identifiers = settings.environment == "production", identifiers_of(settings.registry)
     clock = SystemClock()
-    async with _database(settings) as database:
+    async with open_database(settings) as database:
         if kind == _PERSONAS:
             assert database is not None
             return await load_personas(database, clock=clock)
@@ -150,7 +153,7 @@ async def _load(kind: str, files: Sequence[Path], options: Options, settings: Se
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database | None]:
+async def open_database(settings: Settings) -> AsyncIterator[Database | None]:
     """The database, with this release's schema; None when there is no address, for nothing is to be written."""
     if not settings.database_url:
         yield None

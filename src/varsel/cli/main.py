@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "generate": _Command(
         "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
     ),
+    "export": _Command("export", "export", "Write the registers' local copies as files of one KIND."),
     "lookup": _Command("lookup", "lookup", "Show what the registers know of somebody."),
     "registry": _Command("registry", "registry", "Show and steer the registers that the local copies follow."),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
