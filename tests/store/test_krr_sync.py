@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from feeds import NOW, Feeds, gone, person, running_feeds
+from registry_files import run, write
 from road import until
 from varsel.db import Database, execute
 from varsel.domain.feeds import Feed
 from varsel.domain.identifiers import check_digits, synthetic_person_id
-from varsel.recipients.load.rows import Person
+from varsel.recipients.load.job import Mode
+from varsel.recipients.load.rows import Kind, Person
 from varsel.registry_sync import store
 from varsel.registry_sync.quarantine import Retried, discard, retry
 from varsel.registry_sync.sync import Report
@@ -376,6 +379,37 @@ async def test_a_full_synchronisation_applies_later_changes_whose_numbers_are_lo
     feeds.krr.history = True
     await sync(feeds)
     assert (await feeds.people())[key(0)][0] == "p0.v2@example.com"
+
+
+# Files beside the feed
+
+
+async def test_what_a_file_brought_is_the_feeds_from_then_on_but_for_names(feeds: Feeds, tmp_path: Path) -> None:
+    names = {"first_name": "ROLIG", "last_name": "FJORD"}
+    file = write(
+        tmp_path / "people.csv", [{"id": key(1), "email": "old@example.com", **names}, {"id": key(9), **names}]
+    )
+    await run(feeds.db, Kind.PERSONS, file)
+    feeds.krr.change(person(1))
+    feeds.krr.change(person(2))
+    assert (await sync(feeds)).counts == store.Counts(inserted=1, updated=1)
+    file = write(
+        tmp_path / "people.csv",
+        [
+            {"id": key(1), "email": "newer@example.com", "first_name": "STILLE", "last_name": "SKOG"},
+            {"id": key(2), **names},
+        ],
+    )
+    loaded = await run(feeds.db, Kind.PERSONS, file, mode=Mode.REPLACE, max_removed=100)
+    assert (loaded.inserted, loaded.updated, loaded.removed) == (0, 0, 1), "only what files brought is theirs to remove"
+    stored = await feeds.rows("SELECT subject_key, email, first_name, source FROM registry.person ORDER BY email")
+    assert stored == [(key(1), "p1.v0@example.com", "STILLE", "krr"), (key(2), "p2.v0@example.com", "ROLIG", "krr")]
+    feeds.krr.change(gone(1))
+    await sync(feeds)
+    await run(feeds.db, Kind.PERSONS, file, force=True)
+    assert await feeds.rows("SELECT first_name, deleted FROM registry.person WHERE subject_key = %(k)s", k=key(1)) == [
+        (None, True)
+    ]
 
 
 # Leases

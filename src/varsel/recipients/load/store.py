@@ -78,11 +78,14 @@ class Merged:
 async def merge(conn: Conn, kind: Kind, *, now: datetime) -> Merged:
     """Bring the stage into the table; the last line of a key wins, rows of another source stay as they are.
 
-    Raises `Rejected` when two keys share a value that must be unique.
+    But the names of people whose contact details a feed brought are taken: no feed has names. Raises `Rejected` when two
+    keys share a value that must be unique.
     """
     await execute(conn, "SET LOCAL work_mem = '128MB'", {})
     try:
         merged = await fetch_one(conn, _merge_sql(TABLES[kind], "pg_temp.load_stage"), {"now": now}, Merged)
+        if kind is Kind.PERSONS:
+            await execute(conn, _names_sql("pg_temp.load_stage"), {"now": now})
     except UniqueViolation as e:
         raise _not_unique(e) from e
     assert merged is not None
@@ -95,6 +98,8 @@ async def merge_batch(conn: Conn, kind: Kind, batch: Sequence[Row], *, now: date
     params = {"now": now, "rows": _as_json(table.columns, batch)}
     try:
         merged = await fetch_one(conn, _merge_sql(table, _batch_sql(table)), params, Merged)
+        if kind is Kind.PERSONS:
+            await execute(conn, _names_sql(_batch_sql(table)), params)
     except UniqueViolation as e:
         raise _not_unique(e) from e
     assert merged is not None
@@ -130,6 +135,21 @@ def _as_json(columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> str:
 
 def _not_unique(error: UniqueViolation) -> Rejected:
     return Rejected("not-unique", f"two rows share a value that must be unique: {error.diag.constraint_name}")
+
+
+def _names_sql(staged: LiteralString) -> LiteralString:
+    return f"""
+WITH last AS (
+    SELECT DISTINCT ON (subject_key) subject_key, first_name, middle_name, last_name
+      FROM {staged} s ORDER BY subject_key, line DESC
+)
+UPDATE registry.person t
+   SET first_name = l.first_name, middle_name = l.middle_name, last_name = l.last_name, changed_at = %(now)s
+  FROM last l
+ WHERE t.subject_key = l.subject_key AND t.source = 'krr' AND NOT t.deleted
+   AND coalesce(l.first_name, l.middle_name, l.last_name) IS NOT NULL
+   AND (t.first_name, t.middle_name, t.last_name) IS DISTINCT FROM (l.first_name, l.middle_name, l.last_name)
+"""
 
 
 def _merge_sql(table: Table, staged: LiteralString) -> LiteralString:
