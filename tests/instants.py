@@ -31,6 +31,7 @@ class ApiProcess:
     decided_within: timedelta = timedelta(seconds=10)
     patience: timedelta = timedelta(seconds=5)  # for a turn with the provider
     channels: Collection[Channel] = frozenset(Channel)
+    time_to_live: timedelta = timedelta(minutes=5)  # of an SMS
     instants: Instants = field(init=False)
 
     @classmethod
@@ -54,7 +55,7 @@ class ApiProcess:
         )
 
     async def sms(self, id_: str = "id", *, creator: str = "ttd", **changes: Any) -> Registered | Repeated:
-        """Order an instant SMS that lives for five minutes."""
+        """Order an instant SMS."""
         chain = _chain(creator, id_)
         values: dict[str, Any] = {
             "kind": OrderKind.INSTANT,
@@ -64,7 +65,7 @@ class ApiProcess:
             "sms": SmsTemplate("Varsel", "Your code is 123456"),
         }
         order = self.road.order(creator=creator, chain=chain.id, **{**values, **changes})
-        return await self.instants.place(chain, order, timedelta(minutes=5))
+        return await self.instants.place(chain, order, self.time_to_live)
 
     async def email(self, id_: str = "id") -> Registered | Repeated:
         chain = _chain("ttd", id_)

@@ -175,6 +175,17 @@ async def test_an_unknown_outcome_stands_and_waits_for_a_report(road: Road, proc
     assert await road.outcomes() == [("sms", "expired")]
 
 
+@pytest.mark.parametrize(("left", "times"), [(timedelta(seconds=31), 2), (timedelta(seconds=30), 1)])
+async def test_an_unknown_message_is_sent_again_only_if_that_can_help(road: Road, left: timedelta, times: int) -> None:
+    process = await ApiProcess.begin(road, time_to_live=UNKNOWN_WAIT + left)
+    road.sms.answers = lambda _: Unknown("no answer")
+    await process.sms()
+    road.clock.advance(UNKNOWN_WAIT)
+    await road.run()
+    assert len(road.sms.sent) == times
+    await process.end()
+
+
 @pytest.mark.assertion("channels", 10)
 async def test_a_bug_of_the_adapter_counts_as_unknown(road: Road, process: ApiProcess) -> None:
     def fail(_: str) -> SendResult:

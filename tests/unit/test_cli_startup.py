@@ -96,9 +96,11 @@ def test_this_machine_is_always_let_in(host: str) -> None:
     refuse_unsafe(settings.load({"VARSEL_SERVER__HOST": host}), expose=False)
 
 
-@pytest.mark.parametrize("name", ["VARSEL_SANDBOX__ENABLED", "VARSEL_AUTH__DEVELOPMENT_ISSUER"])
+@pytest.mark.parametrize(
+    "name", ["VARSEL_SANDBOX__ENABLED", "VARSEL_AUTH__DEVELOPMENT_ISSUER", "VARSEL_COMPOSED__LOOPBACK_HTTP"]
+)
 @pytest.mark.assertion("channels", 109)
-def test_production_refuses_the_sandbox_and_the_development_issuer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_refuses_the_sandbox_and_what_belongs_to_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VARSEL_ENVIRONMENT", "production")
     with pytest.raises(Refused, match=r"VARSEL_ENVIRONMENT.*not in production"):
         load_settings({name: "true"})

@@ -20,6 +20,7 @@ log = Log(__name__)
 
 _WAKE_BATCH: Final = 1_000
 _EXPIRE_BATCH: Final = 100
+_USEFUL: Final = timedelta(seconds=30)  # of life left, or a message of unknown outcome is not sent again (channels 1.5)
 _FORGET_BATCH: Final = 500
 
 
@@ -154,7 +155,8 @@ class Sweeper:
                 expired = row.expires_at <= now
                 return Woken(row.id, State.EXPIRED if expired else State.NEW, settled=False, moved=expired)
             case State.UNKNOWN:  # sending again could send twice: the provider's policy says whether we may
-                again = self._policies.get(row.provider or "") is not Indeterminate.HOLD and row.expires_at > now
+                may = self._policies.get(row.provider or "") is not Indeterminate.HOLD
+                again = may and row.expires_at > now + _USEFUL  # a code that comes when it has lapsed helps nobody
                 if again:
                     log.warning("possible duplicate", notification_id=row.id, provider=row.provider)
                 return Woken(row.id, State.NEW if again else State.UNKNOWN, settled=False, moved=again)
