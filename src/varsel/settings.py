@@ -174,6 +174,12 @@ class RegistrySettings(_Section):
     maskinporten_scope_business: str | None = None  # None: the business registers are called without a token
 
     @property
+    def follows_registers(self) -> bool:
+        """Whether KRR, or the register of businesses' addresses, is asked, followed or told of changes."""
+        followed = self.krr_sync_enabled or self.business_sync_enabled
+        return followed or self.person_provider == "krr-direct" or self.business_write_mode == "upstream"
+
+    @property
     def providers(self) -> frozenset[str]:
         """Of all questions."""
         return frozenset(
@@ -187,24 +193,6 @@ class RegistrySettings(_Section):
                 self.name_provider,
             }
         )
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        needed = {
-            "krr_changes_url": self.krr_sync_enabled,
-            "krr_lookup_url": self.person_provider == "krr-direct",
-            "business_feed_url": self.business_sync_enabled,
-            "business_reception_url": self.business_write_mode == "upstream",
-            **dict.fromkeys(
-                ("maskinporten_issuer", "maskinporten_token_url", "maskinporten_client_id", "maskinporten_jwk"),
-                self.krr_sync_enabled
-                or self.person_provider == "krr-direct"
-                or bool(self.maskinporten_scope_business or self.maskinporten_token_url),
-            ),
-        }
-        if missing := [name for name, used in needed.items() if used and getattr(self, name) is None]:
-            raise ValueError(f"a register is switched on that needs these too: {', '.join(missing)}")
-        return self
 
 
 class AltinnSettings(_Section):
@@ -421,6 +409,27 @@ class Settings(_Section):
         found = [name for name, used in forbidden.items() if used]
         if self.environment == "production" and found:
             raise ValueError(f"not in production: {', '.join(found)}")
+        return self
+
+    @model_validator(mode="after")
+    def _complete_for_feeds(self) -> Self:
+        registry = self.registry
+        if self.sandbox.enabled:  # `varsel up` fills in where its simulators are
+            return self
+        krr = registry.krr_sync_enabled or registry.person_provider == "krr-direct"
+        maskinporten = krr or bool(registry.maskinporten_scope_business or registry.maskinporten_token_url)
+        needed = {
+            "krr_changes_url": registry.krr_sync_enabled,
+            "krr_lookup_url": registry.person_provider == "krr-direct",
+            "business_feed_url": registry.business_sync_enabled,
+            "business_reception_url": registry.business_write_mode == "upstream",
+            "maskinporten_issuer": maskinporten,
+            "maskinporten_token_url": maskinporten,
+            "maskinporten_client_id": maskinporten,
+            "maskinporten_jwk": maskinporten,
+        }
+        if missing := [f"registry.{name}" for name, used in needed.items() if used and getattr(registry, name) is None]:
+            raise ValueError(f"a register is switched on that needs these too: {', '.join(missing)}")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """The settings that `varsel up` hands to its children: one generated file in the home, for its owner alone."""
 
+import base64
 import json
 import os
 import re
@@ -30,15 +31,17 @@ def write_settings(home: Path, values: dict[str, Any]) -> Path:
     return file
 
 
-def sandbox_values(home: Path, *, altinn: bool = False) -> dict[str, Any]:
+def sandbox_values(home: Path, *, altinn: bool = False, feeds: bool = False) -> dict[str, Any]:
     """Settings of the sandbox (design 8): simulators on free ports of loopback, and short waits.
 
-    `altinn`: some register is to be asked there, so that those are simulated too.
+    `altinn`: some register is to be asked there, so that those are simulated too; `feeds`: KRR, or the register of
+    businesses' addresses, is to be asked, followed or told of changes.
     """
     kept = _kept_secrets(home / "sandbox.json")
     mail, gateway, bounces = (free_port(_LOOPBACK) for _ in range(3))
     return {
         **({"altinn": _altinn_values()} if altinn else {}),
+        **({"registry": _feed_values()} if feeds else {}),
         "sandbox": {"enabled": True},
         "auth": {"development_issuer": True},
         "processing": {"sms_window_always_open": True},
@@ -69,6 +72,24 @@ def _altinn_values() -> dict[str, str]:
         "authorization_url": f"http://{_LOOPBACK}:{authorization}/authorization/api/v1/",
         "subscription_key": secrets.token_urlsafe(24),
         "platform_token_key": RSAKey.generate_key(2048).as_pem(private=True).decode(),
+    }
+
+
+def _feed_values() -> dict[str, Any]:
+    """New keys at each start here too; feeds are read often enough to be watched."""
+    krr, business, maskinporten = (f"http://{_LOOPBACK}:{free_port(_LOOPBACK)}" for _ in range(3))
+    key = RSAKey.generate_key(2048, auto_kid=True).as_dict(private=True)
+    return {
+        "krr_changes_url": f"{krr}/rest/v2/krr/hentEndringer",
+        "krr_lookup_url": f"{krr}/rest/v2/personer",
+        "krr_sync_interval": 30,
+        "business_feed_url": f"{business}/varslingsadresser/fragments/json/v1",
+        "business_reception_url": f"{business}/",
+        "business_sync_interval": 30,
+        "maskinporten_issuer": f"{maskinporten}/",
+        "maskinporten_token_url": f"{maskinporten}/token",
+        "maskinporten_client_id": "sandbox",
+        "maskinporten_jwk": base64.b64encode(json.dumps(key).encode()).decode(),
     }
 
 

@@ -126,7 +126,8 @@ def _database(chosen: Settings, home: Path) -> Iterator[tuple[str, Embedded | No
 def _handed_over(chosen: Settings, home: Path, url: str, *, port: int) -> dict[str, object]:
     """Variables for the children. Secrets stand in the file that VARSEL_CONFIG names."""
     altinn = "altinn" in chosen.registry.providers
-    values = sandbox_values(home, altinn=altinn) if chosen.sandbox.enabled else {}
+    feeds = chosen.registry.follows_registers
+    values = sandbox_values(home, altinn=altinn, feeds=feeds) if chosen.sandbox.enabled else {}
     own_base = "base_url" in chosen.server.model_fields_set
     return {
         "VARSEL_CONFIG": write_settings(home, values | {"database_url": url}),

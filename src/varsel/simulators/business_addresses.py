@@ -104,10 +104,11 @@ class BusinessAddressesSimulator(RegistrySimulator):
         for number in list(self.world.organisations):
             for row in self.world.addresses(number) or ():
                 known = self._told.get(row.registry_id)
-                if known is not row and not (known is None and row.deleted):
+                if known is not row and not (known is None and (row.deleted or not row.accepted)):
                     self.change(row, at=row.updated_at)
 
     def _feed(self, request: web.Request, _body: Any) -> Reply:
+        self._notice()
         try:
             size = int(request.query.get("pageSize", "1000"))
             start, since = _read_mark(request.query["cursor"]) if "cursor" in request.query else (0, None)

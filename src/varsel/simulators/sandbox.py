@@ -3,7 +3,9 @@
 They stand where the settings point to, and report to our own listeners. All of it is loopback.
 """
 
+import base64
 import ipaddress
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,14 +21,18 @@ from varsel.settings import (
     AltinnSettings,
     BounceSettings,
     LinkProviderSettings,
+    RegistrySettings,
     ServerSettings,
     Settings,
     SmtpProviderSettings,
 )
 from varsel.simulators.authorization import AuthorizationSimulator
+from varsel.simulators.business_addresses import BusinessAddressesSimulator
 from varsel.simulators.captured import Captured
 from varsel.simulators.keep import Keeper
+from varsel.simulators.krr import KrrSimulator
 from varsel.simulators.link import LinkSimulator
+from varsel.simulators.maskinporten import Client, MaskinportenSimulator
 from varsel.simulators.profile import ProfileSimulator
 from varsel.simulators.register import RegisterSimulator
 from varsel.simulators.registry_server import RegistrySimulator
@@ -59,7 +65,8 @@ async def run_simulators(settings: Settings, db: Database) -> AsyncIterator[None
                     gateway = await stack.enter_async_context(_gateway(provider, settings.server, intake))
                     owed.until(gateway.idle)
             log.info("simulator listens", provider=provider.name)
-        for register in _registers(settings.altinn):
+        world = World.personas(datetime.now(UTC))
+        for register in (*_registers(settings.altinn, world), *_feeds(settings.registry, world)):
             await stack.enter_async_context(register)
             log.info("simulator listens", provider=type(register).__name__)
         yield
@@ -94,9 +101,8 @@ def _gateway(provider: LinkProviderSettings, server: ServerSettings, intake: _In
     )
 
 
-def _registers(altinn: AltinnSettings) -> Iterator[RegistrySimulator]:
+def _registers(altinn: AltinnSettings, world: World) -> Iterator[RegistrySimulator]:
     """Altinn's, where the settings name them. They know the personas, and what is told them under `/_sim`."""
-    world = World.personas(datetime.now(UTC))
     if altinn.profile_url:
         yield ProfileSimulator(world, **_place(altinn.profile_url))
     if altinn.register_url and altinn.platform_token_key:
@@ -106,6 +112,19 @@ def _registers(altinn: AltinnSettings) -> Iterator[RegistrySimulator]:
     if altinn.authorization_url and altinn.subscription_key:
         secret = altinn.subscription_key.get_secret_value()
         yield AuthorizationSimulator(world, subscription_key=secret, **_place(altinn.authorization_url))
+
+
+def _feeds(registry: RegistrySettings, world: World) -> Iterator[RegistrySimulator]:
+    """Maskinporten, KRR and the register of businesses' addresses, where the settings name them."""
+    if registry.maskinporten_token_url and registry.maskinporten_client_id and registry.maskinporten_jwk:
+        key = RSAKey.import_key(json.loads(base64.b64decode(registry.maskinporten_jwk.get_secret_value())))
+        client = Client(RSAKey.import_key(key.as_dict(private=False)), registry.maskinporten_scope_krr.split())
+        clients = {registry.maskinporten_client_id: client}
+        yield (maskinporten := MaskinportenSimulator(clients, **_place(registry.maskinporten_token_url)))
+        if registry.krr_changes_url:
+            yield KrrSimulator(world, maskinporten.claims, **_place(registry.krr_changes_url))
+    if registry.business_feed_url:
+        yield BusinessAddressesSimulator(world, **_place(registry.business_feed_url))
 
 
 class _Place(TypedDict):

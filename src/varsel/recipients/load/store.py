@@ -78,8 +78,8 @@ class Merged:
 async def merge(conn: Conn, kind: Kind, *, now: datetime) -> Merged:
     """Bring the stage into the table; the last line of a key wins, rows of another source stay as they are.
 
-    But the names of people whose contact details a feed brought are taken: no feed has names. Raises `Rejected` when two
-    keys share a value that must be unique.
+    But the names of people whose contact details a feed brought are taken: no feed has names. Raises `Rejected` when
+    two keys share a value that must be unique.
     """
     await execute(conn, "SET LOCAL work_mem = '128MB'", {})
     try:
