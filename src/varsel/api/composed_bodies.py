@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from varsel.api.bodies import Body, Findings, in_chunks
-from varsel.api.fields import OptionalInstant, RequiredText, Text, check_time
+from varsel.api.fields import RequiredText, Text, check_time
 from varsel.api.future_bodies import DialogportenBody
 from varsel.api.recipient_bodies import EmailSettingsBody
 from varsel.api.rules import NOT_AN_EMAIL, is_url, unless_blank
-from varsel.api.shapes import AttachmentUrlText, FilenameText, MimeTypeText, RequiredEmailText, UrlText
+from varsel.api.shapes import AttachmentUrlText, FilenameText, MimeTypeText, RequiredEmailText, UrlText, V2Time
 from varsel.domain.address import valid_email
 from varsel.domain.attachments import MIME_TYPES, FileStores, valid_filename
 from varsel.domain.ids import ChainId, OrderId, uuid7
@@ -53,7 +53,7 @@ class ComposedEmailBody(Body):
 
     idempotency_id: RequiredText
     senders_reference: Text | None = None
-    requested_send_time: OptionalInstant = None
+    requested_send_time: V2Time = None
     condition_endpoint: UrlText | None = None
     dialogporten_association: DialogportenBody | None = None
     recipient: ComposedRecipientBody

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final
 from pydantic import ConfigDict, TypeAdapter
 
 from varsel.api.bodies import Body, Findings, in_chunks
-from varsel.api.fields import ContractInstant, Duration, OptionalInstant, RequiredText, Text, check_time
+from varsel.api.fields import Duration, RequiredText, Text, check_time
 from varsel.api.recipient_bodies import NotificationRecipientBody
 from varsel.api.rules import is_url, unless_blank
-from varsel.api.shapes import DelayDays, UrlText, exactly_one
+from varsel.api.shapes import DelayDays, ReminderTime, UrlText, V2Time, exactly_one
 from varsel.domain.ids import ChainId, OrderId, uuid7
 from varsel.domain.order import Chain, Order, OrderFamily, OrderKind
 from varsel.settings import SenderSettings
@@ -84,7 +84,7 @@ class ReminderBody(_PartBody):
 
     delay_days: DelayDays | None = None
     delay: Duration | None = None
-    requested_send_time: ContractInstant | None = None
+    requested_send_time: ReminderTime | None = None
 
     def check_rules(self, path: str, now: datetime, main: datetime, findings: Findings) -> None:
         """`main` is when the main order is due."""
@@ -115,7 +115,7 @@ class ChainBody(_PartBody):
     long_lists: ClassVar[Mapping[str, TypeAdapter[list[Any]]]] = {"reminders": TypeAdapter(list[ReminderBody])}
 
     idempotency_id: RequiredText
-    requested_send_time: OptionalInstant = None
+    requested_send_time: V2Time = None
     dialogporten_association: DialogportenBody | None = None
     reminders: list[ReminderBody] | None = None
 

@@ -3,6 +3,7 @@
 It says what is accepted, not what would be tidy: unknown properties, enums by number, numbers as texts.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ _SECURITY: Final = {
         "description": "A platform access token. Its issuer is the creator.",
     },
 }
+_SOURCE: Final = re.compile(r" \((?:http-api|processing|design)[^)]*\)")  # of a rule: readers of the code want it
 _DESCRIPTION: Final = """\
 Order a notification to a person, an organisation or an address, by email or SMS; follow every single message.
 
@@ -90,12 +92,12 @@ def describe(routes: Sequence[JsonRoute]) -> dict[str, Any]:
 
 def _operation(route: JsonRoute, names: set[str | None]) -> dict[str, Any]:
     """`names`: operations that links may lead to."""
-    summary, _, more = (route.endpoint.__doc__ or "").strip().partition("\n\n")
+    summary, _, more = " ".join((route.endpoint.__doc__ or "").split()).partition(". ")
     links = LINKS.get(str(route.operation_id), {})
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
         "tags": route.tags,
-        "summary": " ".join(summary.split()),
+        "summary": f"{summary.removesuffix('.')}.",
         "security": _security(route.scope),
         "responses": {
             str(status): _response(status, model, {n: k for n, k in links.items() if k["operationId"] in names})
@@ -177,4 +179,7 @@ def _schemas(routes: Iterable[JsonRoute]) -> dict[str, Any]:
         schema_generator=_Schemas,
     )
     schemas: dict[str, Any] = definitions.get("$defs", {})
+    for schema in schemas.values():
+        if "description" in schema:
+            schema["description"] = _SOURCE.sub("", schema["description"])
     return schemas

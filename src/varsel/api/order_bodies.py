@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import ConfigDict, TypeAdapter
 
 from varsel.api.bodies import Body, Findings, in_chunks
-from varsel.api.fields import OneOf, OptionalInstant, RequiredText, Text, check_time
+from varsel.api.fields import OneOf, RequiredText, Text, check_time
 from varsel.api.rules import (
     EMAIL_CHANNELS,
     NOT_A_MOBILE,
@@ -24,9 +24,10 @@ from varsel.api.rules import (
 )
 from varsel.api.shapes import (
     AnyMobileText,
+    PublicUrlText,
     TemplateText,
     Told,
-    UrlText,
+    V1Time,
     action_needs_resource,
     order_by_channel,
     v1_recipients,
@@ -119,11 +120,11 @@ class AnyOrderBody(Body):
 
     recipients: Annotated[list[RecipientBody], Told({"minItems": 1})]
     senders_reference: Text | None = None
-    requested_send_time: OptionalInstant = None
+    requested_send_time: V1Time = None
     ignore_reservation: bool | None = None
     resource_id: Text | None = None
     resource_action: Text | None = None
-    condition_endpoint: UrlText | None = None
+    condition_endpoint: PublicUrlText | None = None
 
     def channel(self) -> OrderChannel | None:
         """None: the sender named none, which is an error."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
@@ -32,7 +32,11 @@ def order_url(base: str, order: OrderId) -> str:
     return f"{base}{_ORDERS}/{order}"
 
 
-Instant = Annotated[datetime, PlainSerializer(format_instant, return_type=str, when_used="json")]
+Instant = Annotated[
+    datetime,
+    PlainSerializer(format_instant, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}, mode="serialization"),
+]
 
 
 def respond(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -299,7 +303,7 @@ def _notification(outcome: Outcome, *, by_email: bool) -> NotificationAnswer:
 
 
 class ValidationProblem(Answer):
-    """Http-api 5.1."""
+    """What is wrong, by the path of the property or the name of the parameter (http-api 5.1)."""
 
     type: str
     title: str
@@ -309,7 +313,7 @@ class ValidationProblem(Answer):
 
 
 class Problem(Answer):
-    """Http-api 5.2 and 5.3."""
+    """Why not; `code` is stable, where there is one (http-api 5.2, 5.3)."""
 
     type: str
     title: str

@@ -12,7 +12,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from varsel.api.fields import ANY_TEXT, NOT_BLANK, Integer, RequiredText, Text
+from varsel.api.fields import ANY_TEXT, NOT_BLANK, ContractInstant, Integer, OptionalInstant, RequiredText, Text
 from varsel.domain.address import EMAIL_PATTERN
 from varsel.domain.attachments import MIME_TYPES
 
@@ -34,17 +34,34 @@ class Told:
 
 _60_TO_172800: Final = "([6-9][0-9]|[1-9][0-9]{2,4}|1[0-6][0-9]{4}|17[01][0-9]{3}|172[0-7][0-9]{2}|172800)"
 _EMAIL: Final[Shape] = {"pattern": rf"^\s*{EMAIL_PATTERN}\s*$"}
-_MOBILE: Final[Shape] = {"type": "string", "format": "mobile-number"}
+_URL: Final[Shape] = {"type": "string", "format": "http-url"}
+_MOBILE: Final[Shape] = {
+    "type": "string",
+    "format": "mobile-number",
+    "description": "With country code, `+` or `00` first: a valid number of any country. It is kept as it is sent.",
+}
 
 EmailText = Annotated[Text, Told(_EMAIL)]
 RequiredEmailText = Annotated[RequiredText, Told(_EMAIL)]
 AnyMobileText = Annotated[Text, Told({"type": "string"})]
 """Whether it must be one depends on what else there is."""
 MobileText = Annotated[Text, Told(_MOBILE)]
-UrlText = Annotated[Text, Told({"type": "string", "format": "http-url"})]
+UrlText = Annotated[Text, Told({**_URL, "description": "An absolute http or https URL."})]
+PublicUrlText = Annotated[Text, Told({**_URL, "description": "An http or https URL with a full domain name."})]
 PersonText = Annotated[RequiredText, Told({"pattern": PERSON_PATTERN})]
 OrganisationText = Annotated[RequiredText, Told({"pattern": ORGANISATION_PATTERN})]
-ExternalIdentityText = Annotated[RequiredText, Told({"type": "string", "format": "external-identity"})]
+ExternalIdentityText = Annotated[
+    RequiredText,
+    Told(
+        {
+            "type": "string",
+            "format": "external-identity",
+            "description": "A URN: `urn:altinn:person:idporten-email:` and an address with `%40`, or"
+            " `urn:altinn:party:username:`, `urn:altinn:username:` or `urn:altinn:person:legacy-selfidentified:`"
+            " and a user name.",
+        }
+    ),
+]
 ResourceText = Annotated[Text, Told({"pattern": r"^urn:altinn:resource:[^\x00]+$"})]
 FilenameText = Annotated[RequiredText, Told({"pattern": r"^[^/\\\x00]*\.[^/\\.\x00]+$"})]
 MimeTypeText = Annotated[RequiredText, Told({"enum": sorted(MIME_TYPES.values())})]
@@ -71,7 +88,20 @@ DelayDays = Annotated[
         }
     ),
 ]
-AttachmentUrlText = Annotated[Text, Told({"type": "string", "format": "attachment-url"})]
+AttachmentUrlText = Annotated[
+    Text,
+    Told(
+        {
+            "type": "string",
+            "format": "attachment-url",
+            "description": "A secret: a signed https URL in a store that this service fetches from, valid until 15"
+            " minutes after the send time or longer.",
+        }
+    ),
+]
+V1Time = Annotated[OptionalInstant, Told({"description": "Now, if absent; at most five minutes ago."})]
+V2Time = Annotated[OptionalInstant, Told({"description": "Now, if absent; not in the past."})]
+ReminderTime = Annotated[ContractInstant, Told({"description": "Not in the past."})]
 
 _NO_NUL: Final[Shape] = {"pattern": ANY_TEXT}
 _NONE: Final[Shape] = {"enum": ["", None]}
