@@ -11,6 +11,8 @@ from profile_data import COLLEAGUE, LEADER, O1, O2, O5, O6, PARTIES, STRANGER, U
 from serving import Api
 from varsel.db import execute
 from varsel.issuer import CREATE_SCOPE, ENDUSER_READ_SCOPE, ENDUSER_SCOPE
+from varsel.recipients.local import LocalDirectory
+from varsel.settings import RegistrySettings
 
 EMAIL = "mitt.valg@example.com"
 PHONE = "+4799999599"
@@ -116,8 +118,11 @@ async def test_an_address_that_nobody_verified_changes_nothing(users: Users) -> 
     assert (await users.call("GET", f"{PARTIES}/{party}")).status == 404
 
 
-async def test_a_legacy_address_is_refused_when_it_is_put_again_unchanged(users: Users) -> None:
+@pytest.mark.assertion("registries", 79)
+async def test_a_legacy_address_is_used_and_refused_when_it_is_put_again_unchanged(users: Users, api: Api) -> None:
     party = await users.party(O5)
+    used = await LocalDirectory(api.road.db, RegistrySettings()).user_addresses([O5], "demo-resource")
+    assert [contact.user_id for contact in used[O5]] == [LEADER, COLLEAGUE, STRANGER]
     before = (await users.call("GET", f"{PARTIES}/{party}")).json
     assert before["emailVerificationStatus"] == "Legacy"
     body = {"emailAddress": before["emailAddress"], "phoneNumber": before["phoneNumber"]}

@@ -73,6 +73,7 @@ async def test_support_alone_may_ask(desk: Desk) -> None:
     assert await desk.log() == []
 
 
+@pytest.mark.assertion("registries", 91)
 async def test_what_is_known_is_masked(desk: Desk) -> None:
     person, main_unit, guest, user = await desk.known(P1, O2, GUEST, OLD_USER)
     assert person["identifier"] == "148385*****"

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_data import O5, P1, personas
-from serving import Api, Client, Reply, make_parts, serving
+from serving import ORDERS, Api, Client, Reply, make_parts, serving
 from varsel.api.app import create_app
 from varsel.api.registry_rows import SENTENCES
 from varsel.clock import ManualClock
 from varsel.db import Database, execute, fetch
-from varsel.domain.identifiers import check_digits
+from varsel.domain.identifiers import check_digits, pseudonym
 from varsel.issuer import REGISTRY_SCOPE, SUPPORT_SCOPE
 from varsel.recipients.load.batch import read_batch
+from varsel.recipients.load.export_store import export
 from varsel.recipients.load.rows import COLUMNS, Kind
 from varsel.recipients.load.values import Rules
 from varsel.recipients.local import LocalDirectory
@@ -209,6 +210,23 @@ async def test_a_directory_of_another_country_is_loaded_and_ordered_from(abroad:
     refused = await abroad.apost("/notifications/api/v1/orders/email", {**order, "recipients": wrong})
     assert list(refused.errors) == ["Recipients[0].NationalIdentityNumber", "Recipients[1].OrganizationNumber"]
     assert (await abroad.apost(f"{PATH}/persons", {"upsert": [{"id": P1}]}, scopes=(REGISTRY_SCOPE,))).status == 400
+
+
+@pytest.mark.assertion("registries", 10)
+async def test_a_leading_zero_survives_everywhere(rows: Rows, api: Api) -> None:
+    person = "01916012086"
+    await rows.change("persons", upsert=[{**PERSON, "id": person}])
+    directory = LocalDirectory(rows.database, RegistrySettings())
+    found = await directory.persons([person], allow_stale=True, now=api.road.clock.now())
+    assert list(found) == [person]
+    async with rows.database.reading() as conn:
+        written = b"".join([part async for part in export(conn, Kind.PERSONS)]).decode()
+    assert written.splitlines()[1].startswith(f"{person},")
+    body = {"subject": "Hi", "body": "Hi", "recipients": [{"nationalIdentityNumber": person}]}
+    order = (await rows.client.apost(f"{ORDERS}/email", body)).json["orderId"]
+    read = (await rows.client.aget(f"{ORDERS}/{order}")).json
+    assert read["recipients"] == [{"nationalIdentityNumber": person}]
+    assert pseudonym(person, b"key") != pseudonym(person.lstrip("0"), b"key")
 
 
 @given(

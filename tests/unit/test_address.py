@@ -177,11 +177,14 @@ def test_two_plus_signs_have_no_wire_form() -> None:
     assert e164("++4799999999") is None
 
 
+@pytest.mark.assertion("registries", 13)
 @pytest.mark.parametrize(
     ("value", "masked"),
     [
         ("recipient@example.com", "re***@example.com"),
-        ("ab@example.com", "***@example.com"),
+        ("ab@example.test", "***@example.test"),
+        ("abc@example.test", "ab***@example.test"),
+        ("abc", ""),
         ("a@example.com", "***@example.com"),
         ("no address", ""),
         ("@example.com", ""),
