@@ -3,13 +3,19 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from serving import Front
-from varsel.api.app import OPENAPI_PATH
+from serving import Front, Orders, make_parts
+from varsel.api.app import OPENAPI_PATH, create_app
+from varsel.api.requests import Intake
+from varsel.clock import SystemClock
+from varsel.db import Database
+from varsel.domain.schemes import Identifiers, Party, Scheme
 
 Operation = dict[str, Any]
 HEADERS: Final = {"201": "Location", "202": "Location", "401": "WWW-Authenticate", "503": "Retry-After"}
@@ -111,6 +117,16 @@ def test_links_lead_to_operations_and_fill_parameters_that_they_have(operations:
 def test_every_reference_leads_somewhere_and_no_schema_is_left_over(document: Any) -> None:
     references = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(document)))
     assert references == document["components"]["schemas"].keys()
+
+
+def test_identifiers_of_other_countries_are_not_called_wrong(tmp_path: Path) -> None:
+    clock, nowhere = SystemClock(), Database("host=127.0.0.1 port=1", size=1, name="never opened")
+    parts = make_parts(tmp_path, clock, nowhere, Orders().register)
+    danish = Identifiers((Scheme("cpr", Party.PERSON, re.compile(r"[0-9]{10}")),))
+    limits = {"max_body_bytes": 1_000, "max_waiting_bytes": 10_000}
+    app = create_app(replace(parts, intake=Intake(clock, identifiers=danish, **limits)))
+    person = app.openapi()["components"]["schemas"]["RecipientPersonBody"]["properties"]["nationalIdentityNumber"]
+    assert re.search(person["pattern"], "0707614285")
 
 
 def test_what_belongs_to_gateways_and_the_sandbox_is_not_described(document: Any) -> None:

@@ -71,7 +71,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             RequestValidationError: _invalid,
         },
     )
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # the way FastAPI documents
+    app.openapi = lambda: openapi.document(app, parts.intake.identifiers)  # type: ignore[method-assign]  # the way FastAPI documents
     app.add_middleware(Frame)
     return app
 

@@ -3,6 +3,7 @@
 It says what is accepted, not what would be tidy: unknown properties, enums by number, numbers as texts.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -15,9 +16,11 @@ from pydantic_core import core_schema
 from varsel import __version__
 from varsel.api.answer_examples import ANSWERS, PROBLEMS
 from varsel.api.body_examples import BODIES
-from varsel.api.fields import ANY_TEXT
+from varsel.api.fields import ANY_TEXT, NOT_BLANK
 from varsel.api.frame import JsonRoute, Parameter
 from varsel.api.links import LINKS
+from varsel.api.shapes import ORGANISATION_PATTERN, PERSON_PATTERN
+from varsel.domain.schemes import NORWEGIAN, Identifiers
 from varsel.issuer import CREATE_SCOPE
 
 JSON: Final = "application/json"
@@ -70,11 +73,21 @@ _HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
 }
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The whole document. Generated once, when first asked for."""
+def document(app: FastAPI, identifiers: Identifiers) -> dict[str, Any]:
+    """The whole document. Generated once, when first asked for. `identifiers`: those that are taken here."""
     if app.openapi_schema is None:
-        app.openapi_schema = describe([route for route in app.routes if isinstance(route, JsonRoute)])
+        described = describe([route for route in app.routes if isinstance(route, JsonRoute)])
+        app.openapi_schema = described if identifiers == NORWEGIAN else _with_any_identifier(described)
     return app.openapi_schema
+
+
+def _with_any_identifier(described: dict[str, Any]) -> dict[str, Any]:
+    """Patterns of other countries may lack what JSON Schema has, and say nothing of check digits: none is told."""
+    text = json.dumps(described)
+    for pattern in (PERSON_PATTERN, ORGANISATION_PATTERN):
+        text = text.replace(json.dumps(pattern), json.dumps(NOT_BLANK))
+    changed: dict[str, Any] = json.loads(text)
+    return changed
 
 
 def describe(routes: Sequence[JsonRoute]) -> dict[str, Any]:
