@@ -12,14 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registers import Registers, running_registers
-from road import until
+from road import Road, until
 from varsel.clock import ManualClock
+from varsel.db import fetch_value
 from varsel.domain.errors import RegistryProtocolError, RegistryRejected, RegistryUnavailable
 from varsel.domain.identifiers import synthetic_person_id
+from varsel.domain.order import Recipient
 from varsel.providers.breaker import Breaker
 from varsel.recipients.personas import DEMO_RESOURCE, GUEST, ORGANISATIONS, PERSONS
 from varsel.recipients.ports import ContactDirectory
+from varsel.settings import Settings
+from varsel.simulators import profile
 from varsel.simulators.world import World
+from varsel.wiring import open_parts
+from varsel.worker.run import run_worker
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 O1, O5 = ORGANISATIONS["O1"], ORGANISATIONS["O5"]
@@ -300,6 +306,33 @@ async def test_whoever_waits_for_a_register_hears_at_once_that_we_are_closing(re
             await waiting
     with pytest.raises(RegistryUnavailable):
         await QUESTIONS["persons"](directory)
+
+
+async def test_a_worker_ends_within_its_grace_although_a_register_does_not_answer(
+    registers: Registers, dsn: str
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "registry": {"person_provider": "altinn"},
+            "altinn": {"profile_url": registers.profile.url.rstrip("/") + profile.BASE},
+            "delivery": {"grace": "PT0.2S"},
+        }
+    )
+    parts = await open_parts(settings, dsn, name="test", connections=4)
+    register = parts.register()
+    order = Road(parts.db, ManualClock(parts.clock.now())).order(recipients=(Recipient(national_identity_number=P1),))
+    await register.register_order(order)
+    registers.profile.fail("stall", times=100)
+    stop = asyncio.Event()
+    working = asyncio.create_task(run_worker(parts, stop, ("resolve",)))
+    await until(lambda: len(registers.profile.requests) == 2)
+    stop.set()
+    async with asyncio.timeout(5):
+        await working
+    async with parts.db.reading() as conn:
+        assert await fetch_value(conn, "SELECT state FROM orders WHERE worker_id IS NULL", {}) == "Registered"
+    await register.close()
+    await parts.close()
 
 
 @pytest.mark.assertion("registries", 12)
