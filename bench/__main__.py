@@ -29,6 +29,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "volume": volume.run,
 }
 _CORES: Final = 2
+_QUIET: Final = 0.7
 _PERSONS: Final = 100_000
 _SETTINGS: Final = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 
@@ -39,6 +40,9 @@ _SETTINGS: Final = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 def main(names: Sequence[str], quick: bool) -> None:
     """Measure Varsel on two cores of this machine; by default with every benchmark."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CORES])
+    load, _, _ = os.getloadavg()
+    if load > _QUIET:
+        click.echo(f"The machine is busy with other things (load {load:.1f}): the figures will be too low.", err=True)
     log.configure("WARNING")
     spare_collector()
     home = Path(tempfile.mkdtemp(prefix="varsel-bench-"))
@@ -48,7 +52,10 @@ def main(names: Sequence[str], quick: bool) -> None:
     finally:
         shutil.rmtree(home, ignore_errors=True)
     show(figures)
-    save(figures, _SETTINGS | {"fsync": "on", "synchronous_commit": "on", "quick": str(quick)})
+    save(
+        figures,
+        _SETTINGS | {"fsync": "on", "synchronous_commit": "on", "quick": str(quick), "load before": f"{load:.1f}"},
+    )
     if not all(figure.holds for figure in figures):
         click.echo("A figure is on the wrong side of its floor.", err=True)
 
