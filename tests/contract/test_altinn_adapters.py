@@ -91,6 +91,7 @@ async def test_names_are_asked_for_a_thousand_at_a_time(registers: Registers) ->
 
 
 @pytest.mark.assertion("registries", 81)
+@pytest.mark.assertion("processing", 71)
 async def test_1201_pairs_make_three_decisions_and_each_permit_counts_once(registers: Registers) -> None:
     world, numbers = registers.authorization.world, [*MANY_UNITS[:1_200]]
     for place, number in enumerate(numbers):
@@ -112,6 +113,7 @@ async def test_party_ids_of_some_are_an_answer_although_others_are_unknown(regis
 
 
 @pytest.mark.assertion("registries", 84)
+@pytest.mark.assertion("processing", 69)
 async def test_an_app_is_asked_about_by_its_owner_and_its_whole_name(registers: Registers) -> None:
     world = registers.authorization.world
     world.put(Rule("app_ttd_my_app", "instantiate", "daglig-leder"))

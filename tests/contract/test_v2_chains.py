@@ -264,6 +264,7 @@ async def test_a_reservation_does_not_stop_a_chain_only_the_message(api: Api, ig
 
 
 @pytest.mark.assertion("processing", 21, 23)  # both overridden: design 8
+@pytest.mark.assertion("registries", 86)
 async def test_addresses_that_users_registered_count_when_the_order_names_a_resource(api: Api) -> None:
     await assert_unreachable(api, body(organisation(O_USERS)))
     asked = organisation(O_USERS, resourceId="urn:altinn:resource:demo", resourceAction=" write ")

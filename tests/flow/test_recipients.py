@@ -192,6 +192,7 @@ async def test_an_external_identity_reads_the_keyword(road: Road) -> None:
 
 
 @pytest.mark.assertion("processing", 85)
+@pytest.mark.assertion("registries", 95)
 async def test_a_party_without_a_known_name_reads_the_keyword(road: Road) -> None:
     road.directory.people[OLA] = PersonContact(False, email="ola@example.com")
     road.directory.known_names = {OLA: "Ola Nordmann"}

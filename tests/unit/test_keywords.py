@@ -29,6 +29,7 @@ def test_another_case_is_ordinary_text() -> None:
     assert not has_keyword("$RecipientName$ $recipientname$")
 
 
+@pytest.mark.assertion("registries", 96)
 def test_values_are_escaped_in_markup_alone() -> None:
     assert fill("$recipientName$", name="<b>&", number="", markup=True) == "&lt;b&gt;&amp;"
     assert fill("$recipientName$", name="<b>&", number="") == "<b>&"
