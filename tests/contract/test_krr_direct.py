@@ -13,6 +13,7 @@ from varsel.domain.errors import RegistryProtocolError, RegistryRejected, Regist
 from varsel.domain.identifiers import synthetic_person_id
 from varsel.providers.krr import KrrDirect, LookupTokens
 from varsel.providers.registry_http import Limits, RegistryClient
+from varsel.recipients.ports import Record
 from varsel.recipients.staleness import cut_off
 from varsel.simulators.krr import LOOKUP
 from varsel.simulators.maskinporten import TOKEN
@@ -115,7 +116,7 @@ async def test_a_person_who_cannot_be_read_is_reached_by_nobody_and_costs_no_nei
 async def test_the_answer_tells_where_it_comes_from(direct: Direct) -> None:
     direct.feeds.krr.change(person(1))
     [contact] = (await direct.ask(1)).values()
-    assert contact.record == ("krr-direct", NOW, NOW - timedelta(days=30), None)
+    assert contact.record == Record("krr-direct", NOW, NOW - timedelta(days=30))
 
 
 @pytest.mark.assertion("registries", 30, 31, 32)

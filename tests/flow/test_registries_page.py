@@ -91,7 +91,10 @@ async def test_the_first_sentence_says_how_things_are(site: Site, client: aiohtt
 
 async def test_a_feed_shows_its_cursor_and_its_age(site: Site, client: aiohttp.ClientSession) -> None:
     await followed(
-        site.database, position=12_345, upstream_latest=12_400, last_success_at=NOW - timedelta(hours=3, minutes=5)
+        site.database,
+        position=12_345,
+        upstream_latest=12_400,
+        last_success_at=datetime.now(UTC) - timedelta(hours=3, minutes=5),
     )
     shown = await text_of(client)
     for told in ("12345", "Changes to read 55", "Age of our copy 3 hours and 5 minutes", "Up to date", "Not followed"):

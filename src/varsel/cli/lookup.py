@@ -72,7 +72,8 @@ def _show(entry: Any) -> None:
     if entry.get("addressOrigin", entry["identifier"]) != entry["identifier"]:
         click.echo(f"  these are the addresses of the main unit, {entry['addressOrigin']}")
     for user in entry.get("users", ()):
-        click.echo(f"  user {user['userId']}  {user.get('email', '')} {user.get('mobile', '')}".rstrip())
+        addresses = [user[name] for name in ("email", "mobile") if name in user]
+        click.echo(f"  user {user['userId']}  {'  '.join(addresses)}")
     if "source" in entry:
         click.echo(f"  from {entry['source']}, changed {entry['changedAt'][:10]}")
 
