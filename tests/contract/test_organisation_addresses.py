@@ -18,6 +18,7 @@ from varsel.clock import ManualClock
 from varsel.db import Database, execute
 from varsel.issuer import CREATE_SCOPE
 from varsel.recipients.local import LocalDirectory
+from varsel.recipients.personas import OFFICIAL_ADDRESSES
 from varsel.registry_sync.ports import AddressReception
 from varsel.settings import RegistrySettings
 from varsel.simulators.business_addresses import DEFINE, REPLACE
@@ -78,10 +79,6 @@ class Book:
 
 async def opened(database: Database, clock: ManualClock, home: Path, reception: AddressReception | None) -> Any:
     await personas(database, clock)
-    async with database.autocommit() as conn:
-        sql = """INSERT INTO registry.resource_rule (resource_id, action, role, source, changed_at)
-                 VALUES (%(resource)s, 'write', 'daglig-leder', 'file', now())"""
-        await execute(conn, sql, {"resource": RESOURCE})
     directory = LocalDirectory(database, RegistrySettings())
     parts = make_parts(home, clock, database, Orders().register, directory=directory)
     return replace(parts, reception=reception)
@@ -111,6 +108,10 @@ async def local(database: Database, clock: ManualClock, tmp_path: Path) -> Async
 
 
 # Who may
+
+
+def test_the_sandboxs_leader_has_the_right() -> None:
+    assert RESOURCE == OFFICIAL_ADDRESSES
 
 
 async def test_only_a_user_with_the_right_reads_or_writes(book: Book) -> None:

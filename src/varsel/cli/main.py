@@ -28,7 +28,9 @@ COMMANDS: Final = {
     ),
     "export": _Command("export", "export", "Write the registers' local copies as files of one KIND."),
     "lookup": _Command("lookup", "lookup", "Show what the registers know of somebody."),
-    "registry": _Command("registry", "registry", "The registers that the local copies follow: how they stand, and what to do."),
+    "registry": _Command(
+        "registry", "registry", "The registers that the local copies follow: how they stand, and what to do."
+    ),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }
 

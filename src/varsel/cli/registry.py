@@ -254,17 +254,18 @@ def _judge(report: Report | None, *, once: bool) -> None:
 
 
 def _print(found: list[Status]) -> None:
-    table = Table(box=None)
-    for column in ("feed", "state", "position", "behind", "last success", "set aside", "last error"):
-        table.add_column(column, no_wrap=column == "feed")
     for s in found:
-        age = "never" if s.age is None else f"{_rounded(s.age)} ago"
-        error = f"{s.last_error} ({s.last_error_at:%Y-%m-%d %H:%M})" if s.last_error and s.consecutive_failures else ""
-        behind = "" if s.behind is None else f"{s.behind:,}"
-        table.add_row(
-            s.feed, "reading" if s.held else s.state, s.position[:19], behind, age, f"{s.quarantined:,}", error
-        )
-    Console().print(table)
+        facts = [
+            "reading" if s.held else s.state,
+            f"at {s.position[:19]}" + ("" if s.behind is None else f", {s.behind:,} behind"),
+            "never read to its end" if s.age is None else f"read to its end {_rounded(s.age)} ago",
+        ]
+        if s.reloading:
+            facts.append("being read from its beginning")
+        if s.last_error and s.consecutive_failures:
+            times = f"{s.consecutive_failures:,} times in a row" if s.consecutive_failures > 1 else "last time"
+            facts.append(f"failed {times}: {s.last_error}")
+        click.echo(f"{s.feed}: {'; '.join(facts)}")
     for s in found:
         for remedy in _remedies(s):
             click.echo(f"{s.feed}: {remedy}", err=True)

@@ -46,6 +46,8 @@ OLD_USER: Final = "olduser1"
 """User 202, known by this user name only."""
 
 DEMO_RESOURCE: Final = "demo-resource"
+OFFICIAL_ADDRESSES: Final = "altinn-profil-api-varslingsdaresser-for-virksomheter"
+"""Who may change an organisation's official addresses; spelled so (registries 3.7)."""
 
 Fields = Mapping[str, str]
 
@@ -201,7 +203,8 @@ def _user_addresses() -> list[Fields]:
 
 def _rules() -> list[Fields]:
     roles = ("daglig-leder", "styreleder", "kontaktperson", "innehaver")
-    return [{"resource_id": "*", "action": "read", "role": role} for role in roles]
+    readers = [{"resource_id": "*", "action": "read", "role": role} for role in roles]
+    return [*readers, {"resource_id": OFFICIAL_ADDRESSES, "action": "write", "role": "daglig-leder"}]
 
 
 def _roles() -> list[Fields]:
