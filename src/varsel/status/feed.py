@@ -30,7 +30,7 @@ class FeedReader:
     """Reads feeds, and lets readers wait for what is not there yet. One for each API process.
 
     All who wait share one listening connection, which is opened for the first of them. At most `max_waiting` wait at
-    once; others are answered at once.
+    once; who comes later is answered at once.
     """
 
     def __init__(self, db: Database, *, max_waiting: int) -> None:
@@ -51,6 +51,8 @@ class FeedReader:
         gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> list[FeedEntry]:
         """A page of the creator's feed; empty when nothing has come within `wait`. `gone`: nobody waits any more."""
+        if not wait or self._ending or len(self._waiting) >= self._max_waiting:
+            return await self._page(creator, seq=seq, limit=limit, newest_first=newest_first)
         loop = asyncio.get_running_loop()
         until = loop.time() + wait.total_seconds()
         with self._told(creator) as grown:
@@ -58,7 +60,7 @@ class FeedReader:
                 grown.clear()
                 entries = await self._page(creator, seq=seq, limit=limit, newest_first=newest_first)
                 left = until - loop.time()
-                if entries or left <= 0 or self._ending or len(self._waiting) > self._max_waiting:
+                if entries or left <= 0 or self._ending:
                     return entries
                 self._listen()
                 with suppress(TimeoutError):
