@@ -76,9 +76,11 @@ def run(service: Service, examples: int, *options: str, timeout: float | None = 
             [
                 str(Path(sys.executable).with_name("st")), "--no-color", "run",
                 f"{service.url}/swagger/v1/swagger.json",
-                "--header", f"Authorization: Bearer {service.token}",
+                "--url", service.url, "--header", f"Authorization: Bearer {service.token}",
                 "--checks", "all", "--max-examples", str(examples), "--continue-on-failure",
-                "--generation-database", "none", "--suppress-health-check", "all", *options,
+                "--generation-database", "none", "--suppress-health-check", "all",
+                "--generation-with-security-parameters", "false",  # else half of the calls end as 401
+                *options,
             ],
             cwd=folder, check=False, text=True, timeout=timeout,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -90,7 +92,7 @@ def run(service: Service, examples: int, *options: str, timeout: float | None = 
 
 def main(words: Sequence[str]) -> int:
     with sandbox() as service:
-        finding = run(service, int(words[0]) if words else 150)
+        finding = run(service, int(words[0]) if words else 800)
     print(finding.text)
     print(f"{finding.cases} cases, {'nothing found' if finding.clean else 'see above'}")
     return 0 if finding.clean else 1

@@ -100,13 +100,14 @@ def is_whole(value: object) -> TypeGuard[float]:
 
 
 Integer = Annotated[int, _Integer()]
+MAX_INTEGER: Final = 10**18 - 1
 _NUMBER: Final = re.compile(r"^-?[0-9]{1,18}$")
 
 
 def _read_integer(value: object) -> int:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
-    if is_whole(value) and abs(value) < 10**18:
+    if is_whole(value) and abs(value) <= MAX_INTEGER:
         return int(value)
     raise PydanticCustomError("integer", "The value must be an integer.")
 

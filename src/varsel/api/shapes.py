@@ -12,7 +12,16 @@ from pydantic import GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from varsel.api.fields import ANY_TEXT, NOT_BLANK, ContractInstant, Integer, OptionalInstant, RequiredText, Text
+from varsel.api.fields import (
+    ANY_TEXT,
+    MAX_INTEGER,
+    NOT_BLANK,
+    ContractInstant,
+    Integer,
+    OptionalInstant,
+    RequiredText,
+    Text,
+)
 from varsel.domain.address import EMAIL_PATTERN
 from varsel.domain.attachments import MIME_TYPES
 
@@ -82,7 +91,7 @@ DelayDays = Annotated[
     Told(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 1},
+                {"type": "integer", "minimum": 1, "maximum": MAX_INTEGER},
                 {"type": "string", "pattern": "^0{0,9}[1-9][0-9]{0,8}$"},
             ]
         }
