@@ -123,6 +123,7 @@ async def office(reported: Reported | None = None, **settings: bool) -> AsyncIte
 DELIVERED = (Verdict.DELIVERED, None)
 BOUNCED = (Verdict.FAILED, Reason.BOUNCED)
 DELAYED = (Verdict.DELAYED, None)
+COMPLAINT = (Verdict.COMPLAINT, None)
 
 REPORTED: dict[str, list[tuple[Verdict, Reason | None]]] = {
     "ok": [DELIVERED],
@@ -140,8 +141,8 @@ REPORTED: dict[str, list[tuple[Verdict, Reason | None]]] = {
     "dsn-novrp": [BOUNCED],  # the envelope id still names it
     "dsn-garbage": [(Verdict.UNRECOGNISED, None)],
     "dsn-loose": [BOUNCED],
-    "arf": [DELIVERED, DELAYED],  # kept, without effect
-    "arf-notspam": [DELIVERED, DELAYED],
+    "arf": [DELIVERED, COMPLAINT],  # kept, without effect
+    "arf-notspam": [DELIVERED, COMPLAINT],
     "ooo": [DELIVERED],
 }
 

@@ -211,7 +211,7 @@ def test_a_complaint_is_kept_without_effect(kind: str) -> None:
         .replace(b"Reporting-MTA: dns; relay.example", f"Feedback-Type: {kind}\r\nVersion: 1".encode())
     )
     report = read(raw)
-    assert (report.verdict, report.raw_state, report.notification) == (Verdict.DELAYED, f"complaint {kind}", ID)
+    assert (report.verdict, report.raw_state, report.notification) == (Verdict.COMPLAINT, f"complaint {kind}", ID)
 
 
 @pytest.mark.parametrize(

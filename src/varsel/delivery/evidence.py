@@ -63,8 +63,10 @@ def apply(
     match verdict:
         case Verdict.UNRECOGNISED:
             return Effect(Fit.DEAD, why="UNRECOGNIZED_STATE")
-        case Verdict.DELAYED:
-            return Effect(Fit.APPLIED, why="still on its way")
+        case Verdict.DELAYED | Verdict.COMPLAINT:
+            return Effect(
+                Fit.APPLIED, why="still on its way" if verdict is Verdict.DELAYED else "its reader complained"
+            )
         case Verdict.RELAYED:
             return _relayed(standing)
         case Verdict.DELIVERED:

@@ -60,12 +60,24 @@ class Accepted:
     silent: bool = False
 
 
+class Suppress(StrEnum):
+    """Why the address of a message should be left alone from now on (channels 6.5)."""
+
+    HARD_BOUNCE = "hard_bounce"  # nobody is there
+    DISABLED = "disabled"
+    PROVIDER_LIST = "provider_list"  # the provider itself no longer sends there
+    COMPLAINT = "complaint"
+    UNSUBSCRIBE = "unsubscribe"
+    BARRED = "barred"
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The provider said no to this message, for good."""
 
     reason: Reason
     detail: str = ""
+    suppress: Suppress | None = None
 
 
 class Blame(StrEnum):
@@ -168,6 +180,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
     RELAYED = "relayed"  # left for a system that will not report: settles at once
     DELAYED = "delayed"  # still trying: kept, changes nothing
+    COMPLAINT = "complaint"  # it arrived, and its reader minded: kept, changes nothing
     UNRECOGNISED = "unrecognised"  # a state we do not know: no guess, a dead report
 
 
@@ -177,7 +190,8 @@ class Report:
 
     `event_key` is unique for the event at that provider: a repeat is stored once. The message is found by
     `notification` when given, else by (`provider`, `reference`), never by an address. `soft`: a failure that later
-    evidence may overrule (LINK NULL, UNKNOWN). `payload` is kept as is, for explanation.
+    evidence may overrule (LINK NULL, UNKNOWN). `payload` is kept as is, for explanation. `suppress` concerns the next
+    message to that address, whatever the report does to this one.
     """
 
     provider: str
@@ -191,3 +205,4 @@ class Report:
     soft: bool = False
     detail: str = ""
     payload: dict[str, str] = field(default_factory=dict)
+    suppress: Suppress | None = None

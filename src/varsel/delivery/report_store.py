@@ -9,19 +9,19 @@ from uuid import UUID
 
 from varsel.db import Conn, execute, fetch
 from varsel.delivery.evidence import Standing
-from varsel.delivery.ports import Report, Verdict
+from varsel.delivery.ports import Report, Suppress, Verdict
 from varsel.domain.ids import NotificationId, OrderId, ReportId, uuid7
 from varsel.domain.notification import Reason, State
 
 # A repeat changes nothing: each leaf has a unique key on (provider, event_key).
 INSERT = """
 INSERT INTO delivery_report (id, provider, event_key, channel, notification_id, provider_ref, verdict, reason, soft,
-                             raw_state, detail, payload, received_at)
+                             raw_state, detail, payload, suppress, received_at)
 SELECT id, provider, event_key, channel, notification_id, provider_ref, verdict, reason, soft, raw_state, detail,
-       payload, %(now)s
+       payload, suppress, %(now)s
   FROM jsonb_to_recordset(%(reports)s::jsonb) AS t (
        id uuid, provider text, event_key text, channel channel, notification_id uuid, provider_ref text, verdict text,
-       reason text, soft boolean, raw_state text, detail text, payload jsonb)
+       reason text, soft boolean, raw_state text, detail text, payload jsonb, suppress text)
  ORDER BY provider, event_key
 ON CONFLICT DO NOTHING
 """
@@ -33,7 +33,7 @@ UPDATE delivery_report SET state = 'pending', wake_at = NULL
 """
 
 TAKE = """
-SELECT id, provider, notification_id, provider_ref, verdict, reason, soft, tries
+SELECT id, provider, notification_id, provider_ref, verdict, reason, soft, suppress, tries
   FROM delivery_report WHERE state = 'pending' ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
@@ -77,6 +77,7 @@ class Pending:
     verdict: Verdict
     reason: Reason | None
     soft: bool
+    suppress: Suppress | None
     tries: int
 
 
@@ -166,6 +167,7 @@ def _row(report: Report) -> dict[str, Any]:
         "raw_state": report.raw_state,
         "detail": report.detail,
         "payload": report.payload,
+        "suppress": report.suppress,
     }
 
 
@@ -177,6 +179,7 @@ def _pending(
     verdict: str,
     reason: str | None,
     soft: bool,
+    suppress: str | None,
     tries: int,
 ) -> Pending:
     return Pending(
@@ -187,6 +190,7 @@ def _pending(
         Verdict(verdict),
         Reason(reason) if reason else None,
         soft,
+        Suppress(suppress) if suppress else None,
         tries,
     )
 

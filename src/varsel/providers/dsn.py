@@ -185,7 +185,7 @@ def _address(value: str) -> str | None:
 def _complaint(blocks: list[dict[str, str]], notification: NotificationId | None, raw: bytes) -> Report:
     """The message has arrived; what its reader thought of it is kept, and changes nothing."""
     kind = redact(blocks[0].get("feedback-type", "") if blocks else "", 40).lower() or "unknown"
-    return _report(Verdict.DELAYED, f"complaint {kind}", notification, raw, detail=f"complaint: {kind}")
+    return _report(Verdict.COMPLAINT, f"complaint {kind}", notification, raw, detail=f"complaint: {kind}")
 
 
 def _loose_bounce(mail: _Part, notification: NotificationId | None, raw: bytes) -> Report | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-from varsel.delivery.ports import Report, Verdict
+from varsel.delivery.ports import Report, Suppress, Verdict
 from varsel.domain.notification import Channel, Reason
 from varsel.providers.link_xml import Malformed, read_document
 
@@ -20,6 +20,7 @@ class Meaning:
     verdict: Verdict
     reason: Reason | None = None
     soft: bool = False
+    suppress: Suppress | None = None
 
 
 _UNRECOGNISED: Final = Meaning(Verdict.UNRECOGNISED)
@@ -33,7 +34,7 @@ STATES: Final[dict[str, Meaning]] = {
     "FAILED": Meaning(Verdict.FAILED, Reason.UNSPECIFIED),
     "NULL": Meaning(Verdict.FAILED, Reason.UNSPECIFIED, soft=True),  # the operator sent no report
     "UNKNOWN": Meaning(Verdict.FAILED, Reason.UNSPECIFIED, soft=True),
-    "BARRED": Meaning(Verdict.FAILED, Reason.BARRED_RECEIVER),
+    "BARRED": Meaning(Verdict.FAILED, Reason.BARRED_RECEIVER, suppress=Suppress.BARRED),
     "BARREDA": Meaning(Verdict.FAILED, Reason.REJECTED),
     "ZEROBAL": Meaning(Verdict.FAILED, Reason.UNSPECIFIED),
 }
@@ -81,6 +82,7 @@ def _report(provider: str, message: dict[str, str]) -> Report:
         reason=meaning.reason,
         soft=meaning.soft,
         payload={"reference": reference, "receiver": receiver, "state": state, "deliveryTime": delivered_at},
+        suppress=meaning.suppress,
     )
 
 
