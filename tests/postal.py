@@ -16,6 +16,7 @@ from varsel.delivery.ports import (
     Deferred,
     Email,
     EmailProvider,
+    Pending,
     Refused,
     SendResult,
     Unknown,
@@ -146,5 +147,5 @@ def shape(result: SendResult) -> SendResult:
             return Refused(reason)
         case Deferred(_, blame, retry_after):
             return Deferred("", blame, retry_after)
-        case Unknown():
-            return Unknown()
+        case Unknown() | Pending():
+            return type(result)()

@@ -7,18 +7,30 @@ all; a test compares the list with this file.
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from importlib import import_module
+from importlib.metadata import entry_points
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 _PREFIX: Final = "VARSEL_"
-_DEFAULT_SECRETS: Final = frozenset({"", "password", "secret", "sandbox"})
+DEFAULT_SECRETS: Final = frozenset({"", "password", "secret", "sandbox"})
 
 
 class _Section(BaseModel):
@@ -333,9 +345,31 @@ class BounceSettings(_Section):
     keys: tuple[SecretStr, ...] = ()  # VERP keys, newest first; empty: no VERP and no DSN intake
 
 
-class SmtpProviderSettings(_Section):
+class ProviderSettings(_Section):
+    """What every provider instance has, whatever its type: its place in the pool of its channel (channels 1.7, 1.9)."""
+
+    type: str
+    channel: Literal["email", "sms"]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    enabled: bool = True
+    group: int = Field(default=1, ge=1, le=99)  # the lowest group that has an instance ready gets the messages
+    weight: int = Field(default=50, ge=0, le=100)  # its share within the group, at rest
+    creators: Creators = ()  # whose messages it takes; none: everybody's
+    countries: Words = ()  # SMS: calling codes it takes ("47"), the longest match; none: all
+    rate_per_second: float | None = Field(default=None, gt=0)  # of all workers together: emails, or parts of SMS
+    burst: int | None = Field(default=None, ge=1)  # None: one second's worth
+    per_hour: int | None = Field(default=None, ge=1)
+    per_day: int | None = Field(default=None, ge=1)
+    on_indeterminate: Literal["resend", "hold"] = "resend"
+
+    def unfit_for_production(self) -> Sequence[str]:
+        """What of this must not be in production, in words."""
+        return ()
+
+
+class SmtpProviderSettings(ProviderSettings):
     type: Literal["smtp"] = "smtp"
-    name: str
+    channel: Literal["email"] = "email"
     host: str
     port: int
     tls: Literal["none", "starttls", "implicit"] = "starttls"
@@ -344,13 +378,15 @@ class SmtpProviderSettings(_Section):
     password: SecretStr | None = None
     connections: int = Field(default=10, ge=1, le=100)
     success_dsn: bool = True
-    on_indeterminate: Literal["resend", "hold"] = "resend"
     verify_certificate: bool = True
 
+    def unfit_for_production(self) -> Sequence[str]:
+        return () if self.verify_certificate else ("verify_certificate = false",)
 
-class LinkProviderSettings(_Section):
+
+class LinkProviderSettings(ProviderSettings):
     type: Literal["link"] = "link"
-    name: str
+    channel: Literal["sms"] = "sms"
     url: str
     username: str
     password: SecretStr
@@ -359,10 +395,43 @@ class LinkProviderSettings(_Section):
     previous_report_password: SecretStr | None = None  # still accepted while the gateway changes to the new one
     connections: int = Field(default=10, ge=1, le=100)
     timeout: timedelta = timedelta(seconds=30)
-    on_indeterminate: Literal["resend", "hold"] = "resend"
+
+    def unfit_for_production(self) -> Sequence[str]:
+        default = self.report_password.get_secret_value() in DEFAULT_SECRETS
+        return ("report_password is the default",) if default else ()
 
 
-ProviderSettings = Annotated[SmtpProviderSettings | LinkProviderSettings, Field(discriminator="type")]
+PROVIDER_TYPES: Final = {
+    "smtp": "varsel.providers.smtp",
+    "link": "varsel.providers.link",
+}
+"""Type of a provider → the module whose `PROVIDER` makes it. Others come by the entry points `varsel.providers`."""
+
+
+def provider_module(type_: str) -> str:
+    """Raises `ValueError` for a type that nobody makes."""
+    if module := PROVIDER_TYPES.get(type_):
+        return module
+    others = {point.name: point.value for point in entry_points(group="varsel.providers")}
+    if module := others.get(type_):
+        return module
+    raise ValueError(f"there is no provider type {type_!r}; there are: {', '.join(sorted({*PROVIDER_TYPES, *others}))}")
+
+
+def _of_its_type(value: object) -> object:
+    """The settings of a provider are checked by its own type, which is loaded only when it is used."""
+    if isinstance(value, ProviderSettings) or not isinstance(value, Mapping):
+        return value
+    module = import_module(provider_module(str(value.get("type"))))
+    settings: type[ProviderSettings] = module.PROVIDER.settings
+    try:
+        return settings.model_validate(value)
+    except ValidationError as error:  # its own text would show the values, secrets among them
+        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'provider'}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{value.get('name', 'provider without a name')}: {told}") from None
+
+
+AnyProvider = Annotated[SerializeAsAny[ProviderSettings], BeforeValidator(_of_its_type)]
 
 
 class SandboxSettings(_Section):
@@ -388,7 +457,7 @@ class Settings(_Section):
     prices: PriceSettings = PriceSettings()
     operations: OperationsSettings = OperationsSettings()
     bounces: BounceSettings = BounceSettings()
-    providers: tuple[ProviderSettings, ...] = ()
+    providers: tuple[AnyProvider, ...] = ()
     sandbox: SandboxSettings = SandboxSettings()
 
     @model_validator(mode="after")
@@ -398,17 +467,18 @@ class Settings(_Section):
             "sandbox.enabled": self.sandbox.enabled,
             "auth.development_issuer": self.auth.development_issuer,
             "composed.loopback_http": self.composed.loopback_http,
-            "providers: verify_certificate = false": any(
-                isinstance(p, SmtpProviderSettings) and not p.verify_certificate for p in self.providers
-            ),
-            "providers: report_password is the default": any(
-                isinstance(p, LinkProviderSettings) and p.report_password.get_secret_value() in _DEFAULT_SECRETS
-                for p in self.providers
-            ),
+            **{f"providers: {p.name}: {word}": True for p in self.providers for word in p.unfit_for_production()},
         }
         found = [name for name, used in forbidden.items() if used]
         if self.environment == "production" and found:
             raise ValueError(f"not in production: {', '.join(found)}")
+        return self
+
+    @model_validator(mode="after")
+    def _providers_have_names_of_their_own(self) -> Self:
+        names = [provider.name for provider in self.providers]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"providers: several have the same name: {', '.join(twice)}")
         return self
 
     @model_validator(mode="after")

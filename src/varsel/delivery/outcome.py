@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
-from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Indeterminate, Refused, SendResult, Unknown
+from varsel.delivery.ports import (
+    Accepted,
+    Blame,
+    Confirms,
+    Deferred,
+    Indeterminate,
+    Pending,
+    Refused,
+    SendResult,
+    Unknown,
+)
 from varsel.delivery.retry import return_delay, send_delay
 from varsel.delivery.store import Claimed, Recorded
 from varsel.domain.ids import ClaimId
@@ -51,7 +61,7 @@ def recorded(
     match result:
         case Refused():
             return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
-        case Deferred(blame=Blame.PROVIDER):
+        case Deferred(blame=Blame.PROVIDER | Blame.FAULT):
             wait = max(result.retry_after or timedelta(), return_delay(row.returns))
             return base._replace(outcome="deferred", uncharged=1, returned=1, wake_at=now + wait)
         case Deferred() if row.attempt >= rules.max_attempts:
@@ -64,6 +74,8 @@ def recorded(
             resend = provider.on_indeterminate is Indeterminate.RESEND and row.unknowns < rules.max_resends
             wake_at = now + rules.unknown_wait if resend else None
             return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
+        case Pending():  # stands as one whose outcome is unknown, and is asked for
+            return base._replace(state=State.UNKNOWN, reference=result.reference, wake_at=now + result.ask_after)
         case _:
             assert_never(result)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import Channel, Reason
@@ -84,7 +84,8 @@ class Blame(StrEnum):
     """Whom a deferral is charged to (design 8: a message cannot open a breaker)."""
 
     MESSAGE = "message"
-    PROVIDER = "provider"  # connect, login, throttling, time-outs: the provider rests, the message is not counted
+    PROVIDER = "provider"  # connect, time-outs, 5xx: counted by its breaker; with `retry_after` (throttling) it rests
+    FAULT = "fault"  # login, configuration, suspended account: the breaker opens at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,19 @@ class Unknown:
     detail: str = ""
 
 
-SendResult = Accepted | Refused | Deferred | Unknown
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The provider works on it and must be asked what came of it (`Asking`), not before `ask_after` from now.
+
+    Its status is `Sending`; a report that comes first decides it.
+    """
+
+    reference: str | None = None
+    detail: str = ""
+    ask_after: timedelta = timedelta(seconds=8)
+
+
+SendResult = Accepted | Refused | Deferred | Unknown | Pending
 """`detail` is short, redacted of addresses and content, and safe to store and show."""
 
 
@@ -129,6 +142,28 @@ class Confirms(StrEnum):
 
     NOTHING = "nothing"
     ARRIVAL = "arrival"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message whose outcome is asked for. `tries`: how often it was handed over; `since`: the last time."""
+
+    id: NotificationId
+    reference: str | None
+    tries: int
+    since: datetime
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A provider that can be asked what became of a message, also after a loss of the connection (channels 1.5)."""
+
+    async def ask(self, batch: Sequence[Asked]) -> list[SendResult]:
+        """One result per message, in order. `Pending`: ask again. `Deferred`: it never came there, so send it again.
+
+        `Unknown`: there was no answer, so ask again later. Never raises for a message.
+        """
+        ...
 
 
 class EmailProvider(Protocol):

@@ -32,6 +32,7 @@ from varsel.delivery.ports import (
 from varsel.domain.address import e164
 from varsel.domain.notification import Reason
 from varsel.domain.sms_text import Alphabet, alphabet_of, clean, fits_link, link_parts
+from varsel.providers.kind import Kind, Tools
 from varsel.providers.link_xml import Document, Malformed, read_document
 from varsel.settings import LinkProviderSettings
 
@@ -282,3 +283,10 @@ def _result(answer: dict[str, str] | None, message: _Message) -> SendResult:
     if info.lower().startswith("invalid snd"):
         return Refused(Reason.REJECTED, detail)
     return Refused(Reason.UNSPECIFIED, detail)
+
+
+def _make(settings: LinkProviderSettings, tools: Tools) -> LinkProvider:
+    return LinkProvider(settings, tools.clock)
+
+
+PROVIDER: Final = Kind(LinkProviderSettings, _make)

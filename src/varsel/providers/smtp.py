@@ -22,6 +22,7 @@ from varsel.delivery.ports import (
 )
 from varsel.domain.notification import Reason
 from varsel.log import Log
+from varsel.providers.kind import Kind, Tools
 from varsel.providers.mailbox import parse_mailbox
 from varsel.providers.mime import InvalidSender, Letters
 from varsel.providers.smtp_replies import Ruling, result
@@ -299,3 +300,10 @@ def _tls_context(settings: SmtpProviderSettings) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _make(settings: SmtpProviderSettings, tools: Tools) -> SmtpProvider:
+    return SmtpProvider(settings, tools.bounces, tools.clock)
+
+
+PROVIDER: Final = Kind(SmtpProviderSettings, _make)

@@ -1,0 +1,76 @@
+"""What makes a type of provider: its settings, how one is made, and how its reports are read. See docs/providers.md.
+
+Each module of `settings.PROVIDER_TYPES` has one `Kind`, named `PROVIDER`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from varsel.clock import Clock
+from varsel.delivery.ports import EmailProvider, Report, SmsProvider
+from varsel.settings import BounceSettings, ProviderSettings
+
+S = TypeVar("S", bound=ProviderSettings)
+
+MAX_REPORT_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a provider may use. `base_url`: where we are reached from outside, for addresses of callbacks."""
+
+    clock: Clock
+    bounces: BounceSettings
+    production: bool
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """One HTTP request to `/notifications/{channel}/api/v1/reports/{type}/{instance}[/{rest}]`, its body complete.
+
+    Names of headers are in lower case. `url` is the whole address as the caller saw it, by our `base_url`.
+    """
+
+    method: str
+    url: str
+    rest: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    peer: str
+    now: datetime  # machine time
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAnswer:
+    """What is answered once `reports` are committed. 401 and 403 count as failed logins of the peer."""
+
+    status: int
+    reports: Sequence[Report] = ()
+    body: bytes = b""
+    media_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ReportReader(Protocol):
+    """Reads the reports of one instance. Total: whatever the bytes are, it answers, bounded in time and memory."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Of a body; a larger one is answered 413 and never read."""
+        ...
+
+    async def read(self, request: ReportRequest) -> ReportAnswer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S]):
+    settings: type[S]
+    make: Callable[[S, Tools], EmailProvider | SmsProvider]
+    reports: Callable[[S, Tools], ReportReader] | None = None
+
+
+AnyKind = Kind[Any]
