@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format docs bench chaos assertions schema lock clean browser
+.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser
 
 setup: $(VENV)
 
@@ -48,6 +48,11 @@ chaos: $(VENV)
 # Which test proves which numbered assertion of the specifications, and which are open.
 assertions: $(VENV)
 	@$(PY) tests/assertions.py
+
+# A million identity numbers beside four other implementations; two of them want node and npm.
+identities: $(VENV)
+	@cd tests/node && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@$(PY) tests/identities.py $(COUNT)
 
 # Some 20 000 generated requests against a running service; takes a quarter of an hour.
 schema: $(VENV)
