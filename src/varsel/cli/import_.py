@@ -184,8 +184,13 @@ def _print_json(results: Sequence[Loaded]) -> None:
 
 
 def _print(results: Sequence[Loaded]) -> None:
+    """What is nought for every kind has no column: the table fits a narrow terminal."""
     console = Console()
-    counters = ("lines", "bad", "repeated", "inserted", "updated", "unchanged", "removed")
+    counters = [
+        name
+        for name in ("lines", "bad", "repeated", "inserted", "updated", "unchanged", "removed")
+        if name == "lines" or any(getattr(result, name) for result in results)
+    ]
     table = Table("kind", "outcome", box=None)
     for counter in counters:
         table.add_column(counter, justify="right")

@@ -72,7 +72,7 @@ class Identifiers:
 
     def may_be_real(self, value: str) -> bool:
         """Whether a person could have it who is not made up. Of other schemes nobody can tell: those pass."""
-        return self.norwegian and valid_person_id(value, self.level) and not is_synthetic(value)
+        return self.norwegian and not is_synthetic(value) and valid_person_id(value, self.level)
 
     def _fits(self, party: Party, value: str) -> bool:
         return any(scheme.party is party and scheme.fits(value) for scheme in self.schemes)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from varsel.domain.schemes import NORWEGIAN, Identifiers
 
 STRICT: Final = NORWEGIAN.at(Level.STRICT)
 
-_MAX_TEXT: Final = 400
+MAX_TEXT: Final = 400
 _MAX_INT: Final = 2**31 - 1
 _NOT_TEXT: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 _RESOURCE: Final = re.compile(r"[a-z0-9_-]{4,128}")
@@ -75,7 +76,7 @@ class Rules:
 
 
 def text(field: str) -> str:
-    if len(field) > _MAX_TEXT:
+    if len(field) > MAX_TEXT:
         raise BadValue("too-long")
     if _NOT_TEXT.search(field):
         raise BadValue("characters")
@@ -118,6 +119,7 @@ def uuid(field: str) -> str:
         raise BadValue("uuid") from None
 
 
+@lru_cache(maxsize=4_096)  # most files hold dates, and few different ones
 def instant(field: str) -> datetime:
     """ISO 8601. A date is its midnight; without a zone it is UTC."""
     try:
@@ -174,6 +176,8 @@ def plain(value: object) -> str:
             return value
         case int():
             return str(value)
+        case float() if value.is_integer():  # to JSON, 2.0 is the same number
+            return str(int(value))
         case Sequence() if all(isinstance(part, str) for part in value):
             return " ".join(value)
         case _:
