@@ -84,6 +84,7 @@ class ServerSettings(_Section):
     header_timeout: timedelta = timedelta(seconds=10)
     body_chunk_timeout: timedelta = timedelta(seconds=30)
     max_waiting_body_bytes: int = 64_000_000  # of all requests together; then 503
+    max_reports_per_second: int = Field(default=200, ge=1)  # requests of one provider; then 429
 
 
 class DatabaseSettings(_Section):
@@ -476,7 +477,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _providers_have_names_of_their_own(self) -> Self:
-        names = [provider.name for provider in self.providers]
+        names = [provider.name.lower() for provider in self.providers]  # paths know no letter case
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"providers: several have the same name: {', '.join(twice)}")
         return self

@@ -8,6 +8,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from starlette.routing import Route
 
 from serving import ORDERS, Orders, make_parts
 from varsel.api.app import create_app
+from varsel.api.provider_reports import provider_report_routes
+from varsel.api.report_intake import Limits
 from varsel.api.reports import report_routes
 from varsel.cli.main import COMMANDS, cli
 from varsel.clock import SystemClock
@@ -27,7 +30,15 @@ from varsel.domain.notification import FATES, NEXT, State
 from varsel.domain.order import OrderState
 from varsel.recipients.load.rows import COLUMNS
 from varsel.recipients.personas import ORGANISATIONS, PERSONS
-from varsel.settings import LinkProviderSettings, SchemeSettings, Settings, SmtpProviderSettings
+from varsel.settings import (
+    PROVIDER_TYPES,
+    LinkProviderSettings,
+    ProviderSettings,
+    SchemeSettings,
+    Settings,
+    SmtpProviderSettings,
+    provider_module,
+)
 from varsel.simulators.link_script import SCRIPTS as LINK_SCRIPTS
 from varsel.simulators.smtp_script import SCRIPTS as SMTP_SCRIPTS
 from varsel.timeshift.advance import ClockControl
@@ -127,6 +138,13 @@ def settings_of(model: type[BaseModel], prefix: str, defaults: BaseModel | None 
             yield prefix + name, shown(default)
 
 
+def own_settings_of(type_: str) -> Iterator[tuple[str, str]]:
+    """Of a type of provider, beside those that every provider has."""
+    settings = import_module(provider_module(type_)).PROVIDER.settings
+    common = {f"{type_}.{name}" for name in ProviderSettings.model_fields}
+    return (setting for setting in settings_of(settings, f"{type_}.") if setting[0] not in common)
+
+
 def shown(default: object) -> str:
     match default:
         case None:
@@ -148,8 +166,8 @@ def test_the_list_of_settings_is_the_settings() -> None:
     listed = re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \| [^|]*\|$", section, re.MULTILINE)
     expected = [
         *settings_of(Settings, ""),
-        *settings_of(SmtpProviderSettings, "smtp."),
-        *settings_of(LinkProviderSettings, "link."),
+        *settings_of(ProviderSettings, "provider."),
+        *(setting for type_ in PROVIDER_TYPES for setting in own_settings_of(type_)),
         *settings_of(SchemeSettings, "scheme."),
     ]
     assert [(name, default.strip()) for name, default in listed] == expected
@@ -218,7 +236,8 @@ def app_routes(database: Database, home: Path) -> list[Route]:
     """Every route that a process can have: with gateway, sandbox and local issuer."""
     clock = SystemClock()
     parts = make_parts(home, clock, database, Orders().register)
-    extra = [*report_routes((), _keep), *sandbox_routes(database, ClockControl(database, clock))]
+    reports = [*report_routes((), _keep), *provider_report_routes({}, _keep, Limits(), parts.base)]
+    extra = [*reports, *sandbox_routes(database, ClockControl(database, clock))]
     routes = create_app(parts, extra).routes
     assert any(isinstance(route, Route) and route.path == ORDERS for route in routes)
     return [route for route in routes if isinstance(route, Route)]

@@ -277,13 +277,23 @@ WRONG: list[dict[str, str]] = [
 @pytest.mark.assertion("channels", 84)
 async def test_wrong_or_missing_credentials_are_refused_before_the_body_is_read() -> None:
     inbox = Inbox()
-    async with serving(inbox) as url:
-        for headers in WRONG:
-            for body in (REPORT, b"no xml"):
+    for body in (REPORT, b"no xml"):
+        async with serving(inbox) as url:
+            for headers in WRONG:
                 status, _, answered = await post(url, {**headers, "Content-Type": "application/json"}, body)
                 assert status == 401
                 assert answered["www-authenticate"].startswith("Basic ")
     assert not inbox.called.is_set()
+
+
+async def test_a_flood_of_wrong_passwords_is_told_429_and_genuine_reports_pass() -> None:
+    """Channels F26."""
+    inbox = Inbox()
+    async with serving(inbox) as url:
+        wrong = [(await post(url, basic("gateway", "wrong")))[0] for _ in range(30)]
+        assert (await post(url))[0] == 200
+    assert wrong == [401] * 10 + [429] * 20
+    assert len(inbox.reports) == 1
 
 
 @pytest.mark.assertion("channels", 84)

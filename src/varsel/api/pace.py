@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Final
 
@@ -16,9 +16,9 @@ class Pace:
         self._limit = limit
         self._window = window.total_seconds()
         self._now = now
-        self._asked: OrderedDict[int, deque[float]] = OrderedDict()
+        self._asked: OrderedDict[Hashable, deque[float]] = OrderedDict()
 
-    def take(self, who: int) -> timedelta | None:
+    def take(self, who: Hashable) -> timedelta | None:
         """Count one more; or, when there were too many, how long to wait. Then it does not count."""
         now, asked = self._now(), self._asked.setdefault(who, deque(maxlen=self._limit))
         self._asked.move_to_end(who)

@@ -6,7 +6,7 @@ Bound, authenticate, parse, store, answer: 200 is said after the commit, and mea
 import base64
 import binascii
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic import SecretStr
@@ -14,15 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from varsel.api.report_intake import Limits, Refused, keep, read_body, refuse_compressed
 from varsel.delivery.ports import Report
-from varsel.domain.errors import Unavailable
 from varsel.log import Log
+from varsel.providers.kind import StoreReports
 from varsel.providers.link_reports import acknowledge, malformed_report, parse_reports
 from varsel.providers.link_xml import Malformed
 from varsel.settings import LinkProviderSettings
-
-Store = Callable[[Sequence[Report]], Awaitable[None]]
-"""Returns when the reports are committed. Raises `Unavailable` when they are not."""
 
 PATH: Final = "/notifications/sms/api/v1/reports"
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -31,45 +29,40 @@ _TYPES: Final = frozenset({"", "application/xml", "text/plain"})
 log = Log(__name__)
 
 
-def report_routes(providers: Sequence[LinkProviderSettings], store: Store) -> list[Route]:
+def report_routes(
+    providers: Sequence[LinkProviderSettings], store: StoreReports, limits: Limits | None = None
+) -> list[Route]:
     """The two routes: without an instance in the path, the credentials say which instance speaks."""
+    limits = limits or Limits()
 
     async def receive(request: Request) -> Response:
         try:
-            provider = _authenticate(request, providers)
+            provider = _authenticate(request, providers, limits)
+            limits.count(provider.name)
             content_type = _content_type(request)
-            body = await _read_body(request)
+            body = await read_body(request, MAX_BODY_BYTES)
             return await _keep(provider, body, content_type, store)
-        except _Refused as refused:
+        except Refused as refused:
             return refused.response
         except ClientDisconnect:
-            return _plain(400, "The body did not arrive.")
+            return PlainTextResponse("The body did not arrive.", 400)
 
     return [Route(path, receive, methods=["POST"]) for path in (PATH, PATH + "/{instance}")]
 
 
-class _Refused(Exception):
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
-
-
-def _plain(status: int, text: str, **headers: str) -> Response:
-    return PlainTextResponse(text, status, {name.replace("_", "-"): value for name, value in headers.items()})
-
-
-def _authenticate(request: Request, providers: Sequence[LinkProviderSettings]) -> LinkProviderSettings:
+def _authenticate(request: Request, providers: Sequence[LinkProviderSettings], limits: Limits) -> LinkProviderSettings:
     """The instance whose credentials these are. Every pair is compared in full, so that time tells nothing."""
     instance = request.path_params.get("instance")
-    candidates = [provider for provider in providers if instance in {None, provider.name}]
+    candidates = [p for p in providers if instance is None or instance.lower() == p.name.lower()]
     if not candidates:
-        raise _Refused(_plain(404, "There is no such provider."))
+        raise Refused(404, "There is no such provider.")
     username, password = _credentials(request.headers.get("authorization", ""))
     matching = [provider for provider in candidates if _matches(provider, username, password)]
     if not matching:
-        raise _Refused(_plain(401, "Wrong or missing credentials.", WWW_Authenticate='Basic realm="reports"'))
+        limits.count_failure(request)
+        raise Refused(401, "Wrong or missing credentials.", {"WWW-Authenticate": 'Basic realm="reports"'})
     if len(matching) > 1:
-        raise _Refused(_plain(404, "Several providers have these credentials: name one in the path."))
+        raise Refused(404, "Several providers have these credentials: name one in the path.")
     return matching[0]
 
 
@@ -101,33 +94,14 @@ def _is_secret(password: bytes, known: SecretStr | None) -> bool:
 def _content_type(request: Request) -> str | None:
     content_type = request.headers.get("content-type")
     if (content_type or "").partition(";")[0].strip().lower() not in _TYPES:
-        raise _Refused(_plain(415, "The content type must be application/xml or text/plain."))
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise _Refused(_plain(415, "The body must not be compressed."))
+        raise Refused(415, "The content type must be application/xml or text/plain.")
+    refuse_compressed(request)
     return content_type
 
 
-async def _read_body(request: Request) -> bytes:
-    """Stops reading at the limit, whether or not a length was announced."""
-    too_large = _plain(413, f"The body must not be larger than {MAX_BODY_BYTES} bytes.", Connection="close")
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
-        raise _Refused(too_large)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _Refused(too_large)
-    return bytes(body)
-
-
-async def _keep(provider: LinkProviderSettings, body: bytes, content_type: str | None, store: Store) -> Response:
+async def _keep(provider: LinkProviderSettings, body: bytes, content_type: str | None, store: StoreReports) -> Response:
     reports, answer = _read(provider, body, content_type)
-    try:
-        await store(reports)
-    except Unavailable as error:
-        pause = int(error.retry_after.total_seconds()) if error.retry_after else 5
-        return _plain(503, "The reports could not be stored.", Retry_After=str(pause))
+    await keep(store, reports)
     return answer
 
 
@@ -137,5 +111,7 @@ def _read(provider: LinkProviderSettings, body: bytes, content_type: str | None)
         document = parse_reports(provider.name, body, content_type)
     except Malformed as problem:
         log.warning("malformed delivery reports", provider=provider.name, problem=str(problem))
-        return [malformed_report(provider.name, body, problem)], _plain(400, f"Not a delivery report: {problem}.")
+        return [malformed_report(provider.name, body, problem)], PlainTextResponse(
+            f"Not a delivery report: {problem}.", 400
+        )
     return document.reports, Response(acknowledge(document.ids), media_type="application/xml")

@@ -43,6 +43,7 @@ def sandbox_values(home: Path, *, altinn: bool = False, feeds: bool = False) -> 
         **({"altinn": _altinn_values()} if altinn else {}),
         **({"registry": _feed_values()} if feeds else {}),
         "sandbox": {"enabled": True},
+        "server": {"max_reports_per_second": 10_000},  # one gateway for all that is tried here
         "auth": {"development_issuer": True},
         "processing": {"sms_window_always_open": True},
         "delivery": {"settle_email_after": 5, "unknown_wait": 5},

@@ -13,6 +13,8 @@ from varsel.api.app import create_app
 from varsel.api.auth import Authenticator
 from varsel.api.bounces import BounceListener
 from varsel.api.parts import ApiParts
+from varsel.api.provider_reports import instances_of, provider_report_routes
+from varsel.api.report_intake import Limits
 from varsel.api.reports import report_routes
 from varsel.api.requests import Intake
 from varsel.api.server import Timeouts, serve
@@ -23,6 +25,7 @@ from varsel.domain.ids import WorkerId
 from varsel.heartbeat import beat as heartbeat
 from varsel.issuer import DevelopmentIssuer
 from varsel.log import Log
+from varsel.providers.kind import tools_of
 from varsel.recipients.schemes import identifiers_of
 from varsel.settings import LinkProviderSettings, Settings
 from varsel.status.feed import FeedReader
@@ -164,8 +167,13 @@ async def _listen_for_bounces(settings: Settings, inbox: Inbox) -> BounceListene
 
 def _extra_routes(parts: Parts, inbox: Inbox) -> list[BaseRoute]:
     settings = parts.settings
+    limits = Limits(settings.server.max_reports_per_second)
     gateways = [p for p in settings.providers if isinstance(p, LinkProviderSettings)]
-    routes: list[BaseRoute] = [*report_routes(gateways, inbox.store)]
+    instances = instances_of(settings.providers, tools_of(settings, parts.clock, inbox.store))
+    routes: list[BaseRoute] = [
+        *report_routes(gateways, inbox.store, limits),
+        *provider_report_routes(instances, inbox.store, limits, settings.server.base_url),
+    ]
     if settings.sandbox.enabled:
         routes += sandbox_routes(parts.db, ClockControl(parts.db, parts.clock))
     return routes

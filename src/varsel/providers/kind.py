@@ -3,35 +3,48 @@
 Each module of `settings.PROVIDER_TYPES` has one `Kind`, named `PROVIDER`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from varsel.clock import Clock
 from varsel.delivery.ports import EmailProvider, Report, SmsProvider
-from varsel.settings import BounceSettings, ProviderSettings
+from varsel.settings import BounceSettings, ProviderSettings, Settings
 
 S = TypeVar("S", bound=ProviderSettings)
 
 MAX_REPORT_BYTES: Final = 256 * 1024
 
+StoreReports = Callable[[Sequence[Report]], Awaitable[None]]
+"""Returns when the reports are committed. Raises `Unavailable` when they are not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a provider may use. `base_url`: where we are reached from outside, for addresses of callbacks."""
+    """What a provider may use. `base_url`: where we are reached from outside, for addresses of callbacks.
+
+    `store`: for reports that come on the provider's own connection.
+    """
 
     clock: Clock
     bounces: BounceSettings
     production: bool
     base_url: str
+    store: StoreReports
+
+
+def tools_of(settings: Settings, clock: Clock, store: StoreReports) -> Tools:
+    production = settings.environment == "production"
+    return Tools(clock, settings.bounces, production, settings.server.base_url, store)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRequest:
     """One HTTP request to `/notifications/{channel}/api/v1/reports/{type}/{instance}[/{rest}]`, its body complete.
 
-    Names of headers are in lower case. `url` is the whole address as the caller saw it, by our `base_url`.
+    Names of headers are in lower case, and so is `rest`. `url` is the whole address as the caller saw it, by our
+    `base_url`.
     """
 
     method: str
