@@ -16,7 +16,9 @@ from bench.ground import Ground
 from bench.processes import Failed, cpu_seconds
 from varsel.db import Database, fetch_value
 from varsel.delivery import render
+from varsel.delivery.choice import Routing
 from varsel.delivery.outcome import Rules
+from varsel.delivery.pool import Pool
 from varsel.delivery.ports import Accepted, Confirms, Email, Indeterminate, SendResult
 from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
@@ -113,7 +115,8 @@ async def _measure(ground: Ground, db: Database, shape: _Shape) -> tuple[_Pace, 
 
 async def _send_nowhere(parts: Parts, worker: WorkerId) -> None:
     rules = Rules(timedelta(), timedelta(minutes=15), 60, parts.window)
-    sending = Sending[Email](parts.db, Nowhere(), Channel.EMAIL, _email, parts.clock, parts.waker, rules, worker)
+    pool = Pool[Email](parts.db, Channel.EMAIL, [(Nowhere(), Routing())])
+    sending = Sending[Email](parts.db, pool, _email, parts.clock, parts.waker, rules, worker)
     while await sending.send_due():
         pass
     await sending.stop(timedelta(seconds=30))

@@ -42,8 +42,8 @@ class ApiProcess:
         road = self.road
         rules = Rules(road.settle_after, UNKNOWN_WAIT, 60, road.window)
         common = (road.clock, road.waker, rules)
-        mail = SendNow[Email](road.db, road.mail, Channel.EMAIL, _email, *common, patience=self.patience)
-        sms = SendNow[Sms](road.db, road.sms, Channel.SMS, _sms, *common, patience=self.patience)
+        mail = SendNow[Email](road.db, road.mail_pool(), _email, *common, patience=self.patience)
+        sms = SendNow[Sms](road.db, road.sms_pool(), _sms, *common, patience=self.patience)
         senders: dict[Channel, InstantSender] = {Channel.EMAIL: mail, Channel.SMS: sms}
         self.instants = Instants(
             road.db,

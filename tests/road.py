@@ -11,7 +11,9 @@ from fakes import FakeConditions, FakeDirectory, FakeProvider
 from varsel.clock import ManualClock
 from varsel.db import Database, fetch, fetch_value
 from varsel.delivery import render
+from varsel.delivery.choice import Routing
 from varsel.delivery.outcome import Rules as SendRules
+from varsel.delivery.pool import Pool
 from varsel.delivery.ports import Email, Report, Sms, Verdict
 from varsel.delivery.report import Inbox, Reports
 from varsel.delivery.send import Sending
@@ -64,6 +66,9 @@ class Road:
     registers: ContactDirectory | None = None  # live ones, in the place of `directory`
     outages: Outages | None = None
     recipients_a_turn: int = 10_000
+    mail_routing: Routing = field(default_factory=Routing)
+    more_mail: list[tuple[FakeProvider, Routing]] = field(default_factory=list)  # other providers of the pool
+    more_sms: list[tuple[FakeProvider, Routing]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.waker = Waker(self.db)
@@ -111,16 +116,25 @@ class Road:
             outages=self.outages,
         )
         rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
-        mail = Sending[Email](self.db, self.mail, Channel.EMAIL, _email, self.clock, self.waker, rules, worker)
-        sms = Sending[Sms](self.db, self.sms, Channel.SMS, _sms, self.clock, self.waker, rules, worker)
+        mail = Sending[Email](self.db, self.mail_pool(), _email, self.clock, self.waker, rules, worker)
+        sms = Sending[Sms](self.db, self.sms_pool(), _sms, self.clock, self.waker, rules, worker)
         return Worker(worker, resolution, mail, sms)
+
+    def mail_pool(self) -> Pool[Email]:
+        return Pool(self.db, Channel.EMAIL, [(self.mail, self.mail_routing), *self.more_mail])
+
+    def sms_pool(self) -> Pool[Sms]:
+        return Pool(self.db, Channel.SMS, [(self.sms, Routing()), *self.more_sms])
 
     def sweeper(self, shift: timedelta = timedelta()) -> Sweeper:
         return Sweeper(
             self.db,
             self.clock,
             self.waker,
-            policies={p.name: p.on_indeterminate for p in (self.mail, self.sms)},
+            policies={
+                p.name: p.on_indeterminate
+                for p in (self.mail, self.sms, *(p for p, _ in self.more_mail + self.more_sms))
+            },
             unknown_wait=UNKNOWN_WAIT,
             expiry_grace=GRACE,
             shift=shift,

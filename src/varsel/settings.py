@@ -338,10 +338,11 @@ class OperationsSettings(_Section):
 
 
 class BounceSettings(_Section):
-    """The SMTP listener for delivery status notifications."""
+    """The listener for mail to bounce addresses: delivery status notifications and complaints."""
 
     host: str = "127.0.0.1"
     port: int | None = Field(default=None, ge=0, le=65535)  # None: no listener
+    protocol: Literal["smtp", "lmtp"] = "smtp"  # lmtp: for a mail system that hands over what it has queued
     domain: str = "bounce.varsel.example"
     keys: tuple[SecretStr, ...] = ()  # VERP keys, newest first; empty: no VERP and no DSN intake
 
@@ -356,7 +357,7 @@ class ProviderSettings(_Section):
     group: int = Field(default=1, ge=1, le=99)  # the lowest group that has an instance ready gets the messages
     weight: int = Field(default=50, ge=0, le=100)  # its share within the group, at rest
     creators: Creators = ()  # whose messages it takes; none: everybody's
-    countries: Words = ()  # SMS: calling codes it takes ("47"), the longest match; none: all
+    countries: Words = ()  # SMS: calling codes it takes ("47"); none: all
     rate_per_second: float | None = Field(default=None, gt=0)  # of all workers together: emails, or parts of SMS
     burst: int | None = Field(default=None, ge=1)  # None: one second's worth
     per_hour: int | None = Field(default=None, ge=1)

@@ -4,13 +4,18 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
+from typing import cast
 
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.delivery import render
+from varsel.delivery.balance import Balancer
+from varsel.delivery.choice import Routing
 from varsel.delivery.composed import Composing
 from varsel.delivery.now import SendNow
 from varsel.delivery.outcome import Rules as SendRules
+from varsel.delivery.pool import BreakerRules, Pool
 from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider
 from varsel.delivery.report import Inbox, Reports
 from varsel.delivery.send import Sending
@@ -27,14 +32,13 @@ from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
 from varsel.providers.attachments import HttpAttachments
 from varsel.providers.condition import HttpConditions
-from varsel.providers.link import LinkProvider
+from varsel.providers.kind import AnyKind, Tools, tools_of
 from varsel.providers.registers import Registers
 from varsel.providers.registry_feeds import RegistryFeeds
-from varsel.providers.smtp import SmtpProvider
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.plan import Rules as ResolutionRules
-from varsel.settings import ComposedSettings, LinkProviderSettings, Settings, SmtpProviderSettings
+from varsel.settings import ComposedSettings, ProviderSettings, Settings, provider_module
 from varsel.wakeup import Waker
 
 _LOOKUP_CONNECTIONS = 4  # a pool of their own: whoever holds a transaction open can always look up
@@ -56,6 +60,7 @@ class Parts:
     _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds] = field(
         default_factory=list
     )
+    _pools: "Pools | None" = None
 
     @property
     def directory(self) -> ContactDirectory:
@@ -114,17 +119,17 @@ class Parts:
     def senders(self, worker: WorkerId) -> list[Sender]:
         """One for each channel that has a provider, and one for emails with attachments."""
         senders: list[Sender] = []
-        delivery = self.settings.delivery
-        if mailer := self._mailer():
+        delivery, pools = self.settings.delivery, self.pools()
+        if pools.email:
             rules = self._send_rules(delivery.settle_email_after)
-            senders.append(Sending(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules, worker))
-            senders.append(self._composing(mailer, rules, worker))
-        if gateway := self._gateway():
+            senders.append(Sending(self.db, pools.email, _email, self.clock, self.waker, rules, worker))
+            senders.append(self._composing(pools.email, rules, worker))
+        if pools.sms:
             rules = self._send_rules(delivery.settle_sms_after)
-            senders.append(Sending(self.db, gateway, Channel.SMS, _sms, self.clock, self.waker, rules, worker))
+            senders.append(Sending(self.db, pools.sms, _sms, self.clock, self.waker, rules, worker))
         return senders
 
-    def _composing(self, mailer: SmtpProvider, rules: SendRules, worker: WorkerId) -> Composing:
+    def _composing(self, pool: Pool[Email], rules: SendRules, worker: WorkerId) -> Composing:
         composed = self.settings.composed
         files = HttpAttachments(
             file_stores(composed),
@@ -136,7 +141,7 @@ class Parts:
         self._closing.append(files)
         return Composing(
             self.db,
-            mailer,
+            pool,
             files,
             _email,
             self.clock,
@@ -149,32 +154,33 @@ class Parts:
     def instants(self, worker: Callable[[], WorkerId]) -> Instants:
         """Sends through connections of its own. `worker`: the row of this process, which may change."""
         senders: dict[Channel, InstantSender] = {}
-        delivery = self.settings.delivery
-        if mailer := self._mailer():
+        delivery, pools = self.settings.delivery, self.pools()
+        if pools.email:
             rules = self._send_rules(delivery.settle_email_after)
-            senders[Channel.EMAIL] = SendNow(self.db, mailer, Channel.EMAIL, _email, self.clock, self.waker, rules)
-        if gateway := self._gateway():
+            senders[Channel.EMAIL] = SendNow(self.db, pools.email, _email, self.clock, self.waker, rules)
+        if pools.sms:
             rules = self._send_rules(delivery.settle_sms_after)
-            senders[Channel.SMS] = SendNow(self.db, gateway, Channel.SMS, _sms, self.clock, self.waker, rules)
+            senders[Channel.SMS] = SendNow(self.db, pools.sms, _sms, self.clock, self.waker, rules)
         return Instants(self.db, senders, self.clock, worker, lifetime=self.settings.processing.lifetime)
 
-    def _mailer(self) -> SmtpProvider | None:
-        """Of the first account of the settings."""
-        for smtp in self.settings.providers:
-            if isinstance(smtp, SmtpProviderSettings):
-                mailer = SmtpProvider(smtp, self.settings.bounces, self.clock)
-                self._closing.append(mailer)
-                return mailer
-        return None
+    def pools(self) -> "Pools":
+        """All enabled providers of the settings, made once for this process."""
+        if self._pools is None:
+            tools = tools_of(self.settings, self.clock, self.inbox().store)
+            made = [(chosen, make_provider(chosen, tools)) for chosen in self.settings.providers if chosen.enabled]
+            self._closing += [provider for _, provider in made]
+            emails = [(cast(EmailProvider, p), routing(chosen)) for chosen, p in made if chosen.channel == "email"]
+            sms = [(cast(SmsProvider, p), routing(chosen)) for chosen, p in made if chosen.channel == "sms"]
+            delivery = self.settings.delivery
+            rules = BreakerRules(delivery.breaker_open_for, delivery.breaker_open_at_most)
+            self._pools = Pools(
+                Pool(self.db, Channel.EMAIL, emails, rules=rules), Pool(self.db, Channel.SMS, sms, rules=rules)
+            )
+        return self._pools
 
-    def _gateway(self) -> LinkProvider | None:
-        """Of the first account of the settings."""
-        for link in self.settings.providers:
-            if isinstance(link, LinkProviderSettings):
-                gateway = LinkProvider(link, self.clock)
-                self._closing.append(gateway)
-                return gateway
-        return None
+    def balancer(self) -> Balancer:
+        pools = self.pools()
+        return Balancer(self.db, self.clock, (pools.email, pools.sms))
 
     def reports(self) -> Reports:
         return Reports(self.db, self.clock, self.waker, self.settings.delivery.correction_period)
@@ -233,6 +239,30 @@ async def open_parts(
     await lookups.open()
     clock = SystemClock()
     return Parts(settings, db, lookups, clock, Waker(db), Registers(settings, lookups, clock, patience=patience))
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    email: Pool[Email]
+    sms: Pool[Sms]
+
+
+def make_provider(chosen: ProviderSettings, tools: Tools) -> EmailProvider | SmsProvider:
+    kind: AnyKind = import_module(provider_module(chosen.type)).PROVIDER
+    return kind.make(chosen, tools)
+
+
+def routing(chosen: ProviderSettings) -> Routing:
+    return Routing(
+        group=chosen.group,
+        weight=chosen.weight,
+        creators=frozenset(name.lower() for name in chosen.creators),
+        countries=tuple(code.lstrip("+") for code in chosen.countries),
+        rate=chosen.rate_per_second,
+        burst=chosen.burst,
+        per_hour=chosen.per_hour,
+        per_day=chosen.per_day,
+    )
 
 
 def file_stores(composed: ComposedSettings) -> FileStores:

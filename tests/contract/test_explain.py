@@ -11,7 +11,6 @@ import pytest
 from fakes import FakeProvider
 from road import until
 from serving import ORDERS, Api
-from varsel.db import execute
 from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Refused, SendResult, Unknown, Verdict
 from varsel.domain.notification import Reason
 from varsel.domain.order import Lane
@@ -137,8 +136,6 @@ async def test_a_try_that_the_provider_is_to_blame_for_is_told_before_the_clean_
     api.road.mail = answering(Deferred("no route", Blame.PROVIDER))
     order = await placed(api)
     await api.road.run()
-    async with api.road.db.autocommit() as conn:
-        await execute(conn, "UPDATE provider SET paused_until = NULL", {})
     api.road.clock.advance(timedelta(minutes=5))
     await api.road.run()
     told = await explained(api, order)

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from fakes import FakeConditions, FakeProvider
-from road import GRACE, LIFETIME, UNKNOWN_WAIT, Road, until
+from road import GRACE, LIFETIME, UNKNOWN_WAIT, Road, Worker, until
 from varsel.clock import ManualClock
 from varsel.db import Database
 from varsel.delivery.ports import Confirms, Verdict
 from varsel.delivery.report import Reports
 from varsel.domain.errors import Unavailable
-from varsel.domain.ids import ClaimId, uuid7
 from varsel.domain.order import Lane, OrderChannel, Recipient
 from varsel.fates import store as fates
 from varsel.resolution.ports import Answer
@@ -69,7 +68,7 @@ async def test_a_worker_that_was_given_up_sends_no_more_of_its_claim(road: Road)
     await place(road, 60)
     worker = await road.worker()
     await worker.resolution.resolve_due(Lane.ORDINARY)
-    worker.mail._pace._rate = 1_000.0  # so that it claims them all
+    worker.mail._pool.members[0].pace._rate = 1_000.0  # so that it claims them all
     await worker.mail.send_due()
     await until(lambda: len(road.mail.sent) == 10)
     await road.sweeper(shift=LAPSED).release_lapsed()
@@ -86,13 +85,18 @@ async def test_a_worker_that_was_given_up_sends_no_more_of_its_claim(road: Road)
     assert sum(times.values()) - 60 <= declared
 
 
+async def claimed(worker: Worker) -> int:
+    """A claim of which the worker does not begin anything."""
+    await worker.mail._pool.look()
+    shares = await worker.mail._claim(Lane.ORDINARY, worker.mail._pool.members)
+    return sum(len(share.rows) for share in shares.values())
+
+
 async def test_what_an_error_left_claimed_is_given_back(road: Road) -> None:
     await place(road, 1)
     worker = await road.worker()
     await worker.resolution.resolve_due(Lane.ORDINARY)
-    lost = ClaimId(uuid7())
-    worker.mail._doubtful.add(lost)
-    assert await worker.mail._claim(lost, Lane.ORDINARY)  # committed, and its answer never came
+    assert await claimed(worker)  # committed, and its answer never came
     await worker.round()
     assert len(road.mail.sent) == 1
 
@@ -101,7 +105,7 @@ async def test_a_claim_that_a_live_worker_forgot_ends_with_the_expiry(road: Road
     placed = await road.place()
     worker = await road.worker()
     await worker.resolution.resolve_due(Lane.ORDINARY)
-    await worker.mail._claim(ClaimId(uuid7()), Lane.ORDINARY)
+    await claimed(worker)
     road.clock.advance(LIFETIME + GRACE + timedelta(minutes=15))
     await road.sweeper().expire()
     assert await road.outcomes() == [("email", "expired")]
@@ -116,7 +120,7 @@ async def test_what_a_worker_claims_after_it_was_forgotten_goes_on(road: Road) -
     await road.sweeper().release_lapsed()
     sender = await road.worker()
     await sender.resolution.resolve_due(Lane.ORDINARY)
-    await stalled.mail._claim(ClaimId(uuid7()), Lane.ORDINARY)
+    await claimed(stalled)
     await road.sweeper().release_lapsed()
     await road.run()
     assert len(road.mail.sent) == 2

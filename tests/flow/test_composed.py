@@ -22,12 +22,15 @@ from varsel.api.server import Timeouts
 from varsel.clock import ManualClock
 from varsel.db import Database, fetch
 from varsel.delivery import render
+from varsel.delivery.choice import Routing
 from varsel.delivery.composed import Composing
 from varsel.delivery.outcome import Rules
+from varsel.delivery.pool import Pool
 from varsel.delivery.ports import Email, Verdict
 from varsel.delivery.store import Claimed, Templates
 from varsel.domain.attachments import FileStores
 from varsel.domain.ids import ChainId, OrderId, WorkerId, uuid7
+from varsel.domain.notification import Channel
 from varsel.domain.order import Attachment, Chain, OrderFamily, OrderKind, Recipient
 from varsel.heartbeat import beat
 from varsel.orders.register import Register, Registered
@@ -112,9 +115,10 @@ async def post_office(
             max_bytes=max_bytes,
             private_hosts=True,
         )
+        pool = Pool[Email](database, Channel.EMAIL, [(provider, Routing())])
         worker = await beat.begin(database, kind="worker", lease=timedelta(seconds=30))
         rules = Rules(timedelta(hours=6), UNKNOWN_WAIT, max_attempts, road.window)
-        composing = Composing(database, provider, files, _email, clock, road.waker, rules, worker, at_once=5)
+        composing = Composing(database, pool, files, _email, clock, road.waker, rules, worker, at_once=5)
         register = Register(database, road.directory, clock, road.waker)
         try:
             yield Post(road, blobs, f"http://127.0.0.1:{port}", simulator, worker, composing, register)
@@ -337,8 +341,6 @@ async def test_a_mail_server_out_of_reach_lets_files_be_fetched_again(post: Post
     await post.work()
     assert await post.road.outcomes(order) == [("email", "new")]
     await post.server.start()
-    async with post.road.db.autocommit() as conn:
-        await conn.execute("UPDATE provider SET paused_until = NULL")
     await post.pass_time(timedelta(minutes=5))
     assert await post.road.outcomes(order) == [("email", "accepted")]
     assert len(post.blobs.requests) == 2

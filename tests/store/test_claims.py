@@ -14,7 +14,7 @@ from varsel.clock import ManualClock
 from varsel.db import Database, fetch
 from varsel.delivery import store
 from varsel.delivery.ports import Refused, SendResult
-from varsel.delivery.store import Recorded
+from varsel.delivery.store import Recorded, Share
 from varsel.domain.ids import ClaimId, NotificationId, WorkerId, uuid7
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Lane, Recipient
@@ -41,18 +41,11 @@ async def fill(road: Road, creators: dict[str, int], each: int = 1) -> None:
 
 
 async def claim(road: Road, worker: int, *, limit: int = 500, after: int = 0, lane: Lane = Lane.ORDINARY) -> list[Any]:
-    async with road.db.autocommit() as conn:
-        rows, _ = await store.claim(
-            conn,
-            claim_id=ClaimId(uuid7()),
-            worker=WorkerId(worker),
-            provider="mail",
-            channel=Channel.EMAIL,
-            lane=lane,
-            after=after,
-            limit=limit,
-            now=road.clock.now(),
+    async with road.db.transaction() as conn:
+        rows, _ = await store.pick(
+            conn, channel=Channel.EMAIL, lane=lane, after=after, limit=limit, now=road.clock.now()
         )
+        await store.take(conn, [Share(ClaimId(uuid7()), "mail", rows)], WorkerId(worker))
     return rows
 
 
@@ -127,10 +120,11 @@ async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road
         await conn.execute("ANALYZE notification, orders")
         lane: dict[str, Any] = {"channel": "email", "lane": 2, "after": 0, "fan": 16}
         creators = await plan(conn, store.CREATORS, lane)
-        claimed: dict[str, Any] = {"creators": [1, 2], "quota": 250, "claim": uuid7(), "provider": "mail"}
-        taken = await plan(conn, store.CLAIM, {**lane, **claimed, "worker": 1, "now": road.clock.now()})
+        picked = await plan(conn, store.PICK, {**lane, "creators": [1, 2], "quota": 250, "now": road.clock.now()})
+        given: dict[str, Any] = {"ids": [uuid7()], "claims": [uuid7()], "providers": ["mail"]}
+        taken = await plan(conn, store.TAKE, {**given, "low": uuid7(), "high": uuid7(), "worker": 1})
         due = await plan(conn, resolution.CLAIM, {"creators": [1], "lane": 1, "quota": 100, "worker": 1})
     assert "creator_id_id_idx" in creators
     month = f"{datetime.now(UTC):%Y_%m}"  # the other leaves are empty
-    assert f"Seq Scan on notification_{month}" not in creators + taken
+    assert f"Seq Scan on notification_{month}" not in creators + picked + taken
     assert f"Seq Scan on orders_{month}" not in due

@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from varsel.clock import Clock
-from varsel.db import Database
-from varsel.delivery import store
+from varsel.db import Conn, Database
+from varsel.delivery import pool_store, store
 from varsel.delivery.outcome import Rules, recorded
-from varsel.delivery.ports import Blame, Deferred, Email, File, Files, Refused, SendResult, Unknown
+from varsel.delivery.pool import Member, Pool
+from varsel.delivery.ports import Deferred, Email, File, Files, Refused, SendResult, Unknown
 from varsel.delivery.recording import store_result
 from varsel.delivery.retry import download_delay
-from varsel.delivery.send import Provider
-from varsel.delivery.store import Claimed, Recorded, Templates
+from varsel.delivery.store import Claimed, Recorded, Share, Templates
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import ClaimId, WorkerId, uuid7
 from varsel.domain.notification import Channel, Reason, State
@@ -31,12 +31,12 @@ _MOST_TURNS = 1_000  # creators that are looked at for an email that can be clai
 
 
 class Composing:
-    """Sends the emails of `Lane.COMPOSED` through one provider, for one worker, `at_once` at a time."""
+    """Sends the emails of `Lane.COMPOSED` through a pool, for one worker, `at_once` at a time."""
 
     def __init__(
         self,
         db: Database,
-        provider: Provider[Email],
+        pool: Pool[Email],
         files: Files,
         render: Callable[[Claimed, Templates], Email | None],
         clock: Clock,
@@ -47,7 +47,7 @@ class Composing:
         at_once: int,
     ) -> None:
         self._db = db
-        self._provider = provider
+        self._pool = pool
         self._files = files
         self._render = render
         self._clock = clock
@@ -64,7 +64,7 @@ class Composing:
 
     @property
     def name(self) -> str:
-        return f"send composed email by {self._provider.name}"
+        return "send composed email"
 
     @property
     def idle(self) -> bool:
@@ -84,16 +84,17 @@ class Composing:
             async with self._db.autocommit() as conn:
                 await store.give_back(conn, self._doubtful, self._worker)
             self._doubtful.clear()
-        async with self._db.reading() as conn:
-            if await store.is_paused(conn, self._provider.name):
-                return 0
+        await self._pool.look()
+        ready = [member for member in self._pool.members if member.ready]
         claim_id = ClaimId(uuid7())
         self._doubtful.add(claim_id)
-        row = await self._claim(claim_id)
+        claimed = await self._claim(claim_id, ready) if ready else None
         self._doubtful.discard(claim_id)
-        if row is None:
+        if claimed is None:
             return 0
-        task = asyncio.create_task(self._carry_out(claim_id, row))
+        member, row = claimed
+        member.trying = member.on_trial
+        task = asyncio.create_task(self._carry_out(member, claim_id, row))
         self._emails.add(task)
         task.add_done_callback(self._ended)
         return 1
@@ -120,15 +121,12 @@ class Composing:
         if not task.cancelled() and (error := task.exception()):
             log.error("composed email failed", exc=error)
 
-    async def _claim(self, claim_id: ClaimId) -> Claimed | None:
+    async def _claim(self, claim_id: ClaimId, ready: Sequence[Member[Email]]) -> tuple[Member[Email], Claimed] | None:
         began, after = self._after, self._after
         for _ in range(_MOST_TURNS):
-            async with self._db.autocommit() as conn:
-                rows, after = await store.claim(
+            async with self._db.transaction() as conn:
+                rows, after = await store.pick(
                     conn,
-                    claim_id=claim_id,
-                    worker=self._worker,
-                    provider=self._provider.name,
                     channel=Channel.EMAIL,
                     lane=Lane.COMPOSED,
                     after=after,
@@ -136,30 +134,43 @@ class Composing:
                     now=self._clock.now(),
                     fan=1,
                 )
+                member = await self._choose(conn, rows[0], ready) if rows else None
+                if member:
+                    await store.take(conn, [Share(claim_id, member.name, rows)], self._worker)
             self._after = after
-            if rows:
-                return rows[0]
+            if member:
+                return member, rows[0]
             if not after:
                 if not began:
                     break
                 began = 0
         return None
 
-    async def _carry_out(self, claim_id: ClaimId, row: Claimed) -> None:
+    async def _choose(self, conn: Conn, row: Claimed, ready: Sequence[Member[Email]]) -> Member[Email] | None:
+        """None: it waits outside the queue."""
+        member = self._pool.choose(ready, row.creator_name, row.address, row.tried or ())
+        if member and member.on_trial and not await pool_store.take_trial(conn, member.name):
+            member = None
+        if member is None:
+            wait = self._pool.wait_for(row.creator_name, row.address)
+            await store.postpone(conn, [(row.id, self._clock.now() + wait)])
+        return member
+
+    async def _carry_out(self, member: Member[Email], claim_id: ClaimId, row: Claimed) -> None:
         """Whoever cancels it leaves the claim: free again until it was handed over, unknown from then on."""
         email = await self._prepared(row)
         if not isinstance(email, Email):
-            await self._record(claim_id, row, email)
-        elif expired := self._expired(claim_id, row):
-            await store_result(self._db, self._clock, self._waker, expired)
+            await self._record(member, claim_id, row, email, at_provider=False)
+        elif held := await self._held_back(member, claim_id, row):
+            await store_result(self._db, self._clock, self._waker, held)
         else:
             if not await self._hand_over(claim_id):
-                log.warning("claim lost", provider=self._provider.name, dropped=1)
+                log.warning("claim lost", provider=member.name, dropped=1)
                 return
-            result = await self._send(email)
+            result = await self._send(member, email)
             size = sum(len(file.content) for file in email.files)
-            await self._record(claim_id, row, result, attachment_bytes=size)
-            await self._mind_provider(result)
+            await self._record(member, claim_id, row, result, attachment_bytes=size)
+            await self._pool.mind(member, [result])
 
     async def _prepared(self, row: Claimed) -> Email | Refused | Deferred:
         """The email with its files, or why it cannot leave."""
@@ -194,11 +205,14 @@ class Composing:
             return replace(files, retry_after=download_delay(row.attempt))
         return files
 
-    def _expired(self, claim_id: ClaimId, row: Claimed) -> Recorded | None:
-        """What becomes of an email whose time ran out meanwhile; None: it may leave."""
+    async def _held_back(self, member: Member[Email], claim_id: ClaimId, row: Claimed) -> Recorded | None:
+        """What becomes of an email that may not leave: its time ran out meanwhile, or its provider rests."""
+        state = State.EXPIRED
         if row.expires_at > self._clock.now():
-            return None
-        return Recorded(row.id, claim_id, self._provider.name, row.attempt, State.EXPIRED, uncharged=1)
+            if not member.bucket.limited or await member.bucket.take(1, lambda: member.rest or self._stopping):
+                return None
+            state = State.NEW
+        return Recorded(row.id, claim_id, member.name, row.attempt, state, uncharged=1)
 
     async def _hand_over(self, claim_id: ClaimId) -> bool:
         while True:
@@ -208,38 +222,34 @@ class Composing:
             except Unavailable:
                 await asyncio.sleep(0.2)  # it may not leave before that is stored
 
-    async def _send(self, email: Email) -> SendResult:
+    async def _send(self, member: Member[Email], email: Email) -> SendResult:
         try:
-            [result] = await self._provider.send([email])
+            [result] = await member.provider.send([email])
         except Exception as error:  # noqa: BLE001 - a bug of the adapter: the message may have left
-            log.error("provider raised", exc=error, provider=self._provider.name)
+            log.error("provider raised", exc=error, provider=member.name)
             return Unknown("the adapter failed")
         return result
 
     async def _record(
-        self, claim_id: ClaimId, row: Claimed, result: SendResult, *, attachment_bytes: int | None = None
+        self,
+        member: Member[Email],
+        claim_id: ClaimId,
+        row: Claimed,
+        result: SendResult,
+        *,
+        attachment_bytes: int | None = None,
+        at_provider: bool = True,
     ) -> None:
         stored = recorded(
             row,
             claim_id,
             result,
             channel=Channel.EMAIL,
-            provider=self._provider,
+            provider=member.provider,
             rules=self._rules,
             now=self._clock.now(),
+            elsewhere=self._pool.is_left(row.creator_name, row.address, (*(row.tried or ()), member.name)),
         )
+        if not at_provider:
+            stored = stored._replace(missed=False)
         await store_result(self._db, self._clock, self._waker, stored, attachment_bytes=attachment_bytes)
-
-    async def _mind_provider(self, result: SendResult) -> None:
-        """Let the provider rest when it asked for it, or could not be reached."""
-        if not isinstance(result, Deferred) or result.blame is not Blame.PROVIDER:
-            return
-        try:
-            async with self._db.autocommit() as conn:
-                failures = await store.pause_provider(
-                    conn, self._provider.name, Channel.EMAIL, result.retry_after, result.detail
-                )
-        except Unavailable:
-            log.warning("provider state not stored", provider=self._provider.name)
-        else:
-            log.warning("provider paused", provider=self._provider.name, failures=failures, why=result.detail)

@@ -4,7 +4,7 @@ Its rows are committed by the orders stage, as a claim of this process that may 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -12,15 +12,16 @@ from typing import Final, Generic
 
 from varsel.clock import Clock
 from varsel.db import Database
+from varsel.delivery import pool_store
 from varsel.delivery.outcome import Rules, recorded
+from varsel.delivery.pool import Member, Message, Pool
 from varsel.delivery.ports import Blame, Deferred, Refused, SendResult, Unknown
 from varsel.delivery.recording import store_result
-from varsel.delivery.send import Message, Provider
 from varsel.delivery.store import Claimed, Templates
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import ClaimId
 from varsel.domain.instant import Instant
-from varsel.domain.notification import Channel, Reason
+from varsel.domain.notification import Reason
 from varsel.domain.order import Lane
 from varsel.log import Log
 from varsel.wakeup import Waker
@@ -31,13 +32,12 @@ _PATIENCE: Final = timedelta(seconds=5)  # of a message that waits for its turn
 
 
 class SendNow(Generic[Message]):
-    """Sends single messages of one channel through one provider, as many at a time as it has connections."""
+    """Sends single messages of one channel through its pool, as many at a time as the instances take."""
 
     def __init__(
         self,
         db: Database,
-        provider: Provider[Message],
-        channel: Channel,
+        pool: Pool[Message],
         render: Callable[[Claimed, Templates], Message | None],
         clock: Clock,
         waker: Waker,
@@ -46,61 +46,94 @@ class SendNow(Generic[Message]):
         patience: timedelta = _PATIENCE,
     ) -> None:
         self._db = db
-        self._provider: Provider[Message] = provider
-        self._channel = channel
+        self._pool: Pool[Message] = pool
         self._render: Callable[[Claimed, Templates], Message | None] = render
         self._clock = clock
         self._waker = waker
         self._rules = rules
         self._patience = patience.total_seconds()
-        self._turns = asyncio.Semaphore(provider.step // provider.max_batch)
-        self._rests_until = 0.0  # of the loop's clock: the provider asked us to come back later
 
-    @property
-    def provider(self) -> str:
-        return self._provider.name
+    async def take_turn(self, creator: str, address: str, tried: Sequence[str] = ()) -> "Turn[Message]":
+        """A turn with the instance that should have the message.
 
-    async def take_turn(self) -> None:
-        """Raises `Unavailable` when the provider rests, or is busy for too long."""
-        rest = self._rests_until - asyncio.get_running_loop().time()
-        if rest > 0:
-            raise Unavailable(self.provider, timedelta(seconds=rest))
+        Raises `Unavailable` when all that were not tried rest, or are busy for too long.
+        """
+        await self._pool.look()
+        ready = [m for m in self._pool.members if m.ready and m.name not in tried]
+        free = [m for m in ready if not m.slots.locked()]
+        member = self._pool.choose(free or ready, creator, address, ())
+        if member is None:
+            raise Unavailable(f"a provider of {self._pool.channel}", self._pool.wait_for(creator, address))
         try:
             async with asyncio.timeout(self._patience):
-                await self._turns.acquire()
+                await member.slots.acquire()
         except TimeoutError:
-            raise Unavailable(self.provider) from None
+            raise Unavailable(member.name) from None
+        if not await self._allowed(member):
+            member.slots.release()
+            raise Unavailable(member.name)
+        return Turn(member, self)
 
-    def end_turn(self) -> None:
-        self._turns.release()
+    async def _allowed(self, member: Member[Message]) -> bool:
+        """Also one on trial may be asked only by one at a time."""
+        if member.on_trial:
+            async with self._db.autocommit() as conn:
+                if not await pool_store.take_trial(conn, member.name):
+                    return False
+            member.trying = True
+        deadline = asyncio.get_running_loop().time() + self._patience
+        return not member.bucket.limited or await member.bucket.take(
+            1, lambda: asyncio.get_running_loop().time() > deadline
+        )
 
-    async def send(self, instant: Instant) -> "Answered":
+    async def send(self, member: Member[Message], instant: Instant) -> "Answered":
         row = _claimed(instant)
         message = self._render(row, Templates(instant.order.id, instant.order.email, instant.order.sms))
-        result = await self._answer(message) if message is not None else Refused(Reason.UNSPECIFIED, "empty text")
+        result = (
+            await self._answer(member, message) if message is not None else Refused(Reason.UNSPECIFIED, "empty text")
+        )
         if isinstance(result, Deferred):
-            self._note(result, row)
-        return Answered(result, partial(self._record, row, instant.claim, result))
+            log.warning("instant message deferred", notification_id=row.id, provider=member.name, detail=result.detail)
+        await self._pool.mind(member, [result])
+        return Answered(result, partial(self._record, member, row, instant.claim, result))
 
-    async def _answer(self, message: Message) -> SendResult:
+    async def _answer(self, member: Member[Message], message: Message) -> SendResult:
         try:
-            [result] = await self._provider.send([message])
+            [result] = await member.provider.send([message])
         except Exception as error:  # noqa: BLE001 - a bug of the adapter: the message may have left
-            log.error("provider raised", exc=error, provider=self.provider)
+            log.error("provider raised", exc=error, provider=member.name)
             return Unknown("the adapter failed")
         return result
 
-    def _note(self, result: Deferred, row: Claimed) -> None:
-        log.warning("instant message deferred", notification_id=row.id, provider=self.provider, detail=result.detail)
-        if result.blame is Blame.PROVIDER and result.retry_after:
-            self._rests_until = asyncio.get_running_loop().time() + result.retry_after.total_seconds()
-
-    async def _record(self, row: Claimed, claim: ClaimId, result: SendResult) -> None:
-        now = self._clock.now()
+    async def _record(self, member: Member[Message], row: Claimed, claim: ClaimId, result: SendResult) -> None:
         stored = recorded(
-            row, claim, result, channel=self._channel, provider=self._provider, rules=self._rules, now=now
+            row,
+            claim,
+            result,
+            channel=self._pool.channel,
+            provider=member.provider,
+            rules=self._rules,
+            now=self._clock.now(),
         )
         await store_result(self._db, self._clock, self._waker, stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Generic[Message]):
+    """One message may be on its way by this instance. Pair: `end`."""
+
+    _member: Member[Message]
+    _sender: SendNow[Message]
+
+    @property
+    def provider(self) -> str:
+        return self._member.name
+
+    def end(self) -> None:
+        self._member.slots.release()
+
+    async def send(self, instant: Instant) -> "Answered":
+        return await self._sender.send(self._member, instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +146,7 @@ class Answered:
     @property
     def nothing_left(self) -> bool:
         """When the provider is to blame. A message that it put off itself goes on as any other (processing 34)."""
-        return isinstance(self.result, Deferred) and self.result.blame is Blame.PROVIDER
+        return isinstance(self.result, Deferred) and self.result.blame is not Blame.MESSAGE
 
     async def record(self) -> None:
         await self._record()

@@ -53,22 +53,17 @@ def recorded(
     provider: Answering,
     rules: Rules,
     now: datetime,
+    elsewhere: bool = False,
 ) -> Recorded:
-    """What becomes of a claimed notification by its provider's answer."""
+    """What becomes of a claimed notification by its provider's answer. `elsewhere`: another provider could take it."""
     if isinstance(result, Accepted):
         return _accepted(row, claim, result, provider=provider, rules=rules, now=now)
     base = Recorded(row.id, claim, provider.name, row.attempt, State.NEW, detail=result.detail)
     match result:
         case Refused():
             return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
-        case Deferred(blame=Blame.PROVIDER | Blame.FAULT):
-            wait = max(result.retry_after or timedelta(), return_delay(row.returns))
-            return base._replace(outcome="deferred", uncharged=1, returned=1, wake_at=now + wait)
-        case Deferred() if row.attempt >= rules.max_attempts:
-            return base._replace(state=State.FAILED, outcome="deferred", reason=Reason.UNSPECIFIED)
         case Deferred():
-            delay = result.retry_after or send_delay(channel, row.lane, row.attempt)
-            return base._replace(outcome="deferred", wake_at=now + delay)
+            return _deferred(base, row, result, channel=channel, rules=rules, now=now, elsewhere=elsewhere)
         case Unknown():
             # each try may have arrived: after a few of them only a report, or expiry, ends the doubt
             resend = provider.on_indeterminate is Indeterminate.RESEND and row.unknowns < rules.max_resends
@@ -78,6 +73,26 @@ def recorded(
             return base._replace(state=State.UNKNOWN, reference=result.reference, wake_at=now + result.ask_after)
         case _:
             assert_never(result)
+
+
+def _deferred(
+    base: Recorded,
+    row: Claimed,
+    result: Deferred,
+    *,
+    channel: Channel,
+    rules: Rules,
+    now: datetime,
+    elsewhere: bool,
+) -> Recorded:
+    """It is tried again, by another provider if there is one: at once when the first one is to blame."""
+    base = base._replace(outcome="deferred", missed=True)
+    if result.blame is not Blame.MESSAGE:
+        wait = max(result.retry_after or timedelta(), return_delay(row.returns))
+        return base._replace(uncharged=1, returned=1, wake_at=None if elsewhere else now + wait)
+    if row.attempt >= rules.max_attempts:
+        return base._replace(state=State.FAILED, reason=Reason.UNSPECIFIED)
+    return base._replace(wake_at=now + (result.retry_after or send_delay(channel, row.lane, row.attempt)))
 
 
 def _accepted(

@@ -1,62 +1,35 @@
 """Stage 3: a notification leaves: claim → hand over → send → record (design 8 "Claim, then hand over", proven 5)."""
 
 import asyncio
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple
 
 from varsel.clock import Clock
-from varsel.db import Database, Deadlock
-from varsel.delivery import store
+from varsel.db import Conn, Database, Deadlock
+from varsel.delivery import pool_store, store
 from varsel.delivery.outcome import Rules, recorded
-from varsel.delivery.ports import (
-    Accepted,
-    Blame,
-    Confirms,
-    Deferred,
-    Email,
-    Indeterminate,
-    SendResult,
-    Sms,
-    Unknown,
-)
-from varsel.delivery.store import Claimed, Recorded, Templates
+from varsel.delivery.pool import Member, Message, Pool
+from varsel.delivery.ports import SendResult, Sms, Unknown
+from varsel.delivery.store import Claimed, Recorded, Share, Templates
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import ClaimId, WorkerId, uuid7
-from varsel.domain.notification import Channel, Reason, State
+from varsel.domain.notification import Reason, State
 from varsel.domain.order import Lane
+from varsel.domain.sms_text import clean, segment
 from varsel.log import Log
 from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
 
-Message = TypeVar("Message", Email, Sms)
-Sent_contra = TypeVar("Sent_contra", bound=Email | Sms, contravariant=True)
-
 _LANES: Final = (Lane.INSTANT, Lane.ORDINARY, Lane.BULK)  # emails with attachments have a sender of their own
-_CLAIM_LIMIT: Final = 500
-_CLAIM_SECONDS: Final = 0.5  # a claim is at most what the provider takes in this time
 _MOST_TURNS: Final = 64  # of 16 creators each, in search of a row that can be claimed
+_MOST_CLAIMED: Final = 500
+_ROOM_PATIENCE: Final = 1.0  # s: then an instance may be ready again that was not
 _FLUSH_ROWS: Final = 250
 _FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
-
-
-class Provider(Protocol[Sent_contra]):
-    """An `EmailProvider` or an `SmsProvider`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def max_batch(self) -> int: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def confirms(self) -> Confirms: ...
-    @property
-    def on_indeterminate(self) -> Indeterminate: ...
-    async def send(self, batch: Sequence[Sent_contra], /) -> list[SendResult]: ...
 
 
 class _Held(NamedTuple, Generic[Message]):
@@ -69,13 +42,12 @@ class _Held(NamedTuple, Generic[Message]):
 
 
 class Sending(Generic[Message]):
-    """Sends one channel's notifications through one provider, for one worker."""
+    """Sends one channel's notifications through its pool of providers, for one worker."""
 
     def __init__(
         self,
         db: Database,
-        provider: Provider[Message],
-        channel: Channel,
+        pool: Pool[Message],
         render: Callable[[Claimed, Templates], Message | None],
         clock: Clock,
         waker: Waker,
@@ -83,60 +55,46 @@ class Sending(Generic[Message]):
         worker: WorkerId,
     ) -> None:
         self._db = db
-        self._provider: Provider[Message] = provider
-        self._channel = channel
+        self._pool: Pool[Message] = pool
         self._render: Callable[[Claimed, Templates], Message | None] = render
         self._clock = clock
         self._waker = waker
         self._rules = rules
         self._worker = worker
         self._after = dict.fromkeys(Lane, 0)
-        self._slots = asyncio.Semaphore(provider.step // provider.max_batch)
         self._claims: set[asyncio.Task[None]] = set()
         self._doubtful: set[ClaimId] = set()  # perhaps made, and nobody works on them
-        self._backlog = 0  # claimed and not yet with the provider
-        self._under_way = 0
         self._room = asyncio.Event()
-        self._room.set()
-        self._rest = False  # the provider asked for a pause, or we are stopping: give back what has not been started
-        self._stopping = False
-        self._failing = False
-        self._pace = _Pace(provider.step)
+        self._stopping = False  # give back what has not been started
         self._recorder = _Recorder(db, clock, self._completed)
 
     @property
     def name(self) -> str:
-        return f"send {self._channel} by {self._provider.name}"
+        return f"send {self._pool.channel}"
 
     @property
     def idle(self) -> bool:
         return not self._claims and not self._recorder.busy
 
     async def send_due(self) -> int:
-        """Claim what the provider can take and begin to send it. Returns how many were claimed; 0: nothing is due.
+        """Claim what the providers can take and begin to send it. Returns how many were claimed; 0: nothing is due.
 
         Waits while enough is claimed already. Raises `Unavailable` when the database fails.
         """
-        await self._room.wait()
-        if self._stopping:
+        await self._pool.look()
+        ready = await self._with_room()
+        if self._stopping or not ready:
             return 0
         await self._settle_doubts()
-        async with self._db.reading() as conn:
-            if await store.is_paused(conn, self._provider.name):
-                return 0
-        self._rest = self._stopping
         for lane in _LANES:
-            claim_id = ClaimId(uuid7())
-            self._doubtful.add(claim_id)
-            if rows := await self._claim(claim_id, lane):
-                self._begin(claim_id, await self._hold(claim_id, rows))
-                return len(rows)
-            self._doubtful.discard(claim_id)
+            if shares := await self._claim(lane, ready):
+                await self._begin_all(shares)
+                return sum(len(share.rows) for share in shares.values())
         return 0
 
     def halt(self) -> None:
         """Claim nothing more, and begin with nothing more of what is claimed."""
-        self._stopping = self._rest = True
+        self._stopping = True
         self._room.set()
 
     async def stop(self, grace: timedelta) -> None:
@@ -152,18 +110,42 @@ class Sending(Generic[Message]):
             await asyncio.gather(*late, return_exceptions=True)
         await self._recorder.close()
 
-    def _begin(self, claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
+    async def _with_room(self) -> list[Member[Message]]:
+        """Instances that are ready and can take more; waits for one, but not for long."""
+        ready = [member for member in self._pool.members if member.ready]
+        free = [member for member in ready if member.has_room]
+        if ready and not free:
+            self._room.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ROOM_PATIENCE):
+                    await self._room.wait()
+            free = [member for member in ready if member.ready and member.has_room]
+        return free
+
+    async def _begin_all(self, shares: dict[Member[Message], Share]) -> None:
+        """The messages of all shares, each in the order of its claim."""
+        async with self._db.reading() as conn:
+            found = await store.templates(conn, sorted({row.order for share in shares.values() for row in share.rows}))
+        templates = {t.order: t for t in found}
+        for member, (claim_id, _, rows) in shares.items():
+            held = [
+                _Held(row, claim_id, place, self._message(row, templates.get(row.order)))
+                for place, row in enumerate(rows, start=1)
+            ]
+            self._begin(member, claim_id, held)
+
+    def _begin(self, member: Member[Message], claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
         self._doubtful.discard(claim_id)
-        self._backlog += len(held)
-        self._make_room()
-        task = asyncio.create_task(self._send_claim(claim_id, held))
+        member.backlog += len(held)
+        member.trying = member.on_trial
+        task = asyncio.create_task(self._send_claim(member, claim_id, held))
         self._claims.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._claims.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("claim failed", exc=error, provider=self._provider.name)
+            log.error("claim failed", exc=error, channel=self._pool.channel)
 
     async def _settle_doubts(self) -> None:
         """Give back what an error left claimed before anything of it was begun."""
@@ -172,39 +154,55 @@ class Sending(Generic[Message]):
                 await store.give_back(conn, self._doubtful, self._worker)
             self._doubtful.clear()
 
-    async def _claim(self, claim_id: ClaimId, lane: Lane) -> list[Claimed]:
+    async def _claim(self, lane: Lane, ready: Sequence[Member[Message]]) -> dict[Member[Message], Share]:
         """From where the last claim of the lane ended, once around all creators."""
+        claims = {member: ClaimId(uuid7()) for member in ready}
+        limit = min(_MOST_CLAIMED, sum(member.limit for member in ready))
         began, after = self._after[lane], self._after[lane]
+        self._doubtful.update(claims.values())
+        shares: dict[Member[Message], Share] = {}
         for _ in range(_MOST_TURNS):
-            async with self._db.autocommit() as conn:
-                rows, after = await store.claim(
-                    conn,
-                    claim_id=claim_id,
-                    worker=self._worker,
-                    provider=self._provider.name,
-                    channel=self._channel,
-                    lane=lane,
-                    after=after,
-                    limit=self._pace.claim_limit,
-                    now=self._clock.now(),
+            async with self._db.transaction() as conn:
+                rows, after = await store.pick(
+                    conn, channel=self._pool.channel, lane=lane, after=after, limit=limit, now=self._clock.now()
                 )
+                if rows:
+                    shares = await self._share(conn, rows, claims)
+                    await store.take(conn, list(shares.values()), self._worker)
             self._after[lane] = after
-            if rows:
-                return rows
+            if shares:
+                break
             if not after:
                 if not began:
                     break
                 began = 0  # what stands before where we began
-        return []
+        self._doubtful.difference_update(claim for member, claim in claims.items() if member not in shares)
+        return shares
 
-    async def _hold(self, claim_id: ClaimId, rows: Sequence[Claimed]) -> list[_Held[Message]]:
-        async with self._db.reading() as conn:
-            found = await store.templates(conn, sorted({row.order for row in rows}))
-        templates = {t.order: t for t in found}
-        return [
-            _Held(row, claim_id, place, self._message(row, templates.get(row.order)))
-            for place, row in enumerate(rows, start=1)
-        ]
+    async def _share(
+        self, conn: Conn, rows: Sequence[Claimed], claims: dict[Member[Message], ClaimId]
+    ) -> dict[Member[Message], Share]:
+        """Who sends what. What no instance can take now waits outside the queue; what is too much stays in it."""
+        able = [m for m in claims if not m.on_trial or await pool_store.take_trial(conn, m.name)]
+        room = {member: member.limit for member in able}
+        given: dict[Member[Message], list[Claimed]] = {member: [] for member in able}
+        waiting, lost = [], Counter[str]()
+        for row in rows:
+            member = self._pool.choose(list(room), row.creator_name, row.address, row.tried or ())
+            if member:
+                given[member].append(row)
+                if len(given[member]) == room[member]:
+                    del room[member]
+            elif not any(m.routing.takes(row.creator_name, row.address) for m in able):
+                waiting.append((row.id, self._clock.now() + self._pool.wait_for(row.creator_name, row.address)))
+                lost[row.creator_name] += not self._pool.takes(row.creator_name, row.address)
+        await store.postpone(conn, waiting)
+        if lost.total():
+            log.error("no provider takes these messages", channel=self._pool.channel, messages=lost.total())
+        for member in able:
+            if member.on_trial and not given[member]:
+                await pool_store.return_trial(conn, member.name)
+        return {m: Share(claims[m], m.name, chosen) for m, chosen in given.items() if chosen}
 
     def _message(self, row: Claimed, templates: Templates | None) -> Message | None:
         """None, and an alarm, when a bug or a missing text makes it impossible: the others of the claim go on."""
@@ -217,35 +215,41 @@ class Sending(Generic[Message]):
             log.error("message cannot be rendered", exc=error, notification_id=row.id)
             return None
 
-    async def _send_claim(self, claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
+    async def _send_claim(self, member: Member[Message], claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
         """Start the messages in order of the claim, never one that the committed mark does not cover."""
+        provider = member.provider
         marked, lost, begun = 0, False, 0
         tasks: list[asyncio.Task[None]] = []
         try:
-            for batch in _batches(held, self._provider.max_batch):
-                await self._slots.acquire()
-                if batch[-1].place > marked and not self._rest:
-                    marked = min(batch[-1].place + self._provider.step, len(held))
+            for batch in _batches(held, provider.max_batch):
+                await member.slots.acquire()
+                if member.bucket.limited and not await member.bucket.take(_cost(batch), lambda: self._rests(member)):
+                    member.rest = True
+                if batch[-1].place > marked and not self._rests(member):
+                    marked = min(batch[-1].place + provider.step, len(held))
                     if not await self._declare(claim_id, marked):
                         lost = True
                         break
-                ready = self._startable(batch)  # after the mark, which may have waited for the database
-                self._backlog -= len(batch)
-                self._make_room()
-                self._under_way += len(ready)
+                ready = self._startable(member, batch)  # after the mark, which may have waited for the database
+                member.backlog -= len(batch)
+                self._make_room(member)
+                member.under_way += len(ready)
                 begun += len(batch)
-                tasks.append(asyncio.create_task(self._send_batch(ready)))
+                tasks.append(asyncio.create_task(self._send_batch(member, ready)))
             await asyncio.gather(*tasks)
         except asyncio.CancelledError:
             for task in tasks:
                 task.cancel()
             raise  # the claim stays: what is up to its mark is unknown, the rest goes back
         if lost:
-            log.warning("claim lost", provider=self._provider.name, dropped=len(held) - begun)
-            self._slots.release()
-            self._backlog -= len(held) - begun
-            self._make_room()
+            log.warning("claim lost", provider=member.name, dropped=len(held) - begun)
+            member.slots.release()
+            member.backlog -= len(held) - begun
+            self._make_room(member)
         self._recorder.end(claim_id)
+
+    def _rests(self, member: Member[Message]) -> bool:
+        return member.rest or self._stopping
 
     async def _declare(self, claim_id: ClaimId, upto: int) -> bool:
         """False: the claim was taken from us, for we were silent too long."""
@@ -256,117 +260,77 @@ class Sending(Generic[Message]):
             except Unavailable:
                 await asyncio.sleep(0.2)  # nothing may leave before the mark is stored
 
-    def _startable(self, batch: Sequence[_Held[Message]]) -> list[_Held[Message]]:
+    def _startable(self, member: Member[Message], batch: Sequence[_Held[Message]]) -> list[_Held[Message]]:
         """Those that may leave now. The others are recorded: given back, or with the fate that they have."""
         now = self._clock.now()
         ready = []
         for held in batch:
-            if result := self._without_sending(held, now):
+            if result := self._without_sending(member, held, now):
                 self._recorder.add(result)
             else:
                 ready.append(held)
         return ready
 
-    def _without_sending(self, held: _Held[Message], now: datetime) -> Recorded | None:
+    def _without_sending(self, member: Member[Message], held: _Held[Message], now: datetime) -> Recorded | None:
         """What becomes of a message that may not leave now; None: it may."""
-        row, state, wake_at = held.row, State.NEW, None
+        row, state, wake_at, rests = held.row, State.NEW, None, self._rests(member)
         if row.expires_at <= now:
             state = State.EXPIRED
-        elif row.daytime and not self._rest and not self._rules.window.is_open(now):
+        elif row.daytime and not rests and not self._rules.window.is_open(now):
             wake_at = self._rules.window.next_opening(now)
-        elif not self._rest:
-            return None if held.message is not None else self._empty(held)
-        return Recorded(row.id, held.claim, self._provider.name, row.attempt, state, wake_at=wake_at, uncharged=1)
+        elif not rests:
+            return None if held.message is not None else self._empty(member, held)
+        return Recorded(row.id, held.claim, member.name, row.attempt, state, wake_at=wake_at, uncharged=1)
 
-    def _empty(self, held: _Held[Message]) -> Recorded:
-        row = held.row
-        failed = Recorded(row.id, held.claim, self._provider.name, row.attempt, State.FAILED)
+    def _empty(self, member: Member[Message], held: _Held[Message]) -> Recorded:
+        row: Claimed = held.row
+        failed = Recorded(row.id, held.claim, member.name, row.attempt, State.FAILED)
         return failed._replace(reason=Reason.UNSPECIFIED, outcome="refused", detail="empty text")
 
-    async def _send_batch(self, batch: Sequence[_Held[Message]]) -> None:
+    async def _send_batch(self, member: Member[Message], batch: Sequence[_Held[Message]]) -> None:
+        results: list[SendResult]
         try:
             messages = [held.message for held in batch if held.message is not None]
-            results = await self._provider.send(messages) if messages else []
+            results = await member.provider.send(messages) if messages else []
         except Exception as error:  # noqa: BLE001 - a bug of the adapter: the message may have left
-            log.error("provider raised", exc=error, provider=self._provider.name)
+            log.error("provider raised", exc=error, provider=member.name)
             results = [Unknown("the adapter failed")] * len(batch)
         except asyncio.CancelledError:
             return  # stays claimed up to the mark: unknown to whoever sweeps
         finally:
-            self._under_way -= len(batch)
-            self._slots.release()
+            member.under_way -= len(batch)
+            member.slots.release()
         if len(results) != len(batch):
-            log.error(
-                "provider answered for others", provider=self._provider.name, sent=len(batch), answers=len(results)
-            )
+            log.error("provider answered for others", provider=member.name, sent=len(batch), answers=len(results))
             results = [Unknown("the adapter failed")] * len(batch)
-        self._pace.count(len(batch))
+        member.pace.count(len(batch))
         now = self._clock.now()
         for held, result in zip(batch, results, strict=True):
-            self._recorder.add(self._recorded(held, result, now))
-        await self._mind_provider(results)
-        if not self._under_way and not self._backlog:
+            self._recorder.add(self._recorded(member, held, result, now))
+        if results:
+            await self._pool.mind(member, results)
+        if not any(m.under_way or m.backlog for m in self._pool.members):
             self._recorder.flush()
 
-    async def _mind_provider(self, results: Sequence[SendResult]) -> None:
-        """Let the provider rest when it asked for it, or could not be reached; forget its failures when it is back."""
-        blamed = [r for r in results if isinstance(r, Deferred) and r.blame is Blame.PROVIDER]
-        try:
-            if blamed and not self._rest:
-                self._rest = self._failing = True
-                wanted = max((r.retry_after for r in blamed if r.retry_after), default=None)
-                async with self._db.autocommit() as conn:
-                    failures = await store.pause_provider(
-                        conn, self._provider.name, self._channel, wanted, blamed[0].detail
-                    )
-                log.warning("provider paused", provider=self._provider.name, failures=failures, why=blamed[0].detail)
-            elif self._failing and any(isinstance(r, Accepted) for r in results):
-                self._failing = False
-                async with self._db.autocommit() as conn:
-                    await store.provider_recovered(conn, self._provider.name)
-        except Unavailable:
-            log.warning("provider state not stored", provider=self._provider.name)
-
-    def _recorded(self, held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
+    def _recorded(self, member: Member[Message], held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
+        row: Claimed = held.row
         return recorded(
-            held.row,
+            row,
             held.claim,
             result,
-            channel=self._channel,
-            provider=self._provider,
+            channel=self._pool.channel,
+            provider=member.provider,
             rules=self._rules,
             now=now,
+            elsewhere=self._pool.is_left(row.creator_name, row.address, (*(row.tried or ()), member.name)),
         )
 
-    def _make_room(self) -> None:
-        if self._backlog < self._provider.step:
+    def _make_room(self, member: Member[Message]) -> None:
+        if member.has_room:
             self._room.set()
-        else:
-            self._room.clear()
 
     def _completed(self) -> None:
         self._waker.wake(Work.FEED)
-
-
-class _Pace:
-    """How fast the provider takes messages, as seen over the last second or two."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._rate = 0.0  # messages a second
-        self._count = 0
-        self._since = time.monotonic()
-
-    @property
-    def claim_limit(self) -> int:
-        return min(_CLAIM_LIMIT, max(self._step, round(self._rate * _CLAIM_SECONDS)))
-
-    def count(self, messages: int) -> None:
-        self._count += messages
-        elapsed = time.monotonic() - self._since
-        if elapsed > _CLAIM_SECONDS or self._count >= _CLAIM_LIMIT:
-            self._rate = max(self._count / max(elapsed, 1e-3), self._rate / 2)
-            self._count, self._since = 0, time.monotonic()
 
 
 class _Recorder:
@@ -450,3 +414,12 @@ class _Recorder:
 def _batches(held: Sequence[_Held[Message]], size: int) -> Iterator[Sequence[_Held[Message]]]:
     for start in range(0, len(held), size):
         yield held[start : start + size]
+
+
+def _cost(batch: Sequence[_Held[Message]]) -> int:
+    """In what providers' limits count: emails, and parts of SMS."""
+    return sum(
+        len(segment(clean(held.message.text)).parts) if isinstance(held.message, Sms) else 1
+        for held in batch
+        if held.message is not None
+    )

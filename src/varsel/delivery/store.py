@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
+from varsel.db import Conn, ReadConn, execute, fetch
 from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, WorkerId
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Attachment, ContentType, EmailTemplate, Lane, SmsTemplate
@@ -27,27 +27,37 @@ WITH RECURSIVE c AS (
 SELECT creator_id FROM c
 """
 
-# The claim row is written by the statement that claims: nothing is ever held without it.
-CLAIM = """
-WITH picked AS MATERIALIZED (
-    SELECT p.id FROM unnest(%(creators)s::int[]) AS q (creator_id) CROSS JOIN LATERAL (
-        SELECT id FROM notification
-         WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
-           AND creator_id = q.creator_id AND expires_at > %(now)s
-         ORDER BY id LIMIT %(quota)s FOR UPDATE SKIP LOCKED) p),
+PICK = """
+SELECT p.id, p.order_id, p.creator_id, p.lane, p.attempts + 1, p.daytime, p.expires_at, p.subject_kind, p.subject_key,
+       p.address, p.recipient_name, c.name, p.returns, p.unknowns, p.tried
+  FROM unnest(%(creators)s::int[]) AS q (creator_id) JOIN creator c ON c.id = q.creator_id CROSS JOIN LATERAL (
+       SELECT id, order_id, creator_id, lane, attempts, daytime, expires_at, subject_kind, subject_key, address,
+              recipient_name, returns, unknowns, tried
+         FROM notification
+        WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
+          AND creator_id = q.creator_id AND expires_at > %(now)s
+        ORDER BY id LIMIT %(quota)s FOR UPDATE SKIP LOCKED) p
+ ORDER BY p.id
+"""
+
+# The claim rows are written by the statement that claims: nothing is ever held without one.
+TAKE = """
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(providers)b::text[]) AS t (id, claim, provider)),
 taken AS (
     UPDATE notification n
-       SET state = 'claimed', attempts = attempts + 1, claim_id = %(claim)s, provider = %(provider)s
-     WHERE n.id = ANY (ARRAY(SELECT id FROM picked))
-    RETURNING n.id, n.order_id, n.creator_id, n.lane, n.attempts, n.daytime, n.expires_at, n.subject_kind,
-              n.subject_key, n.address, n.recipient_name, n.returns, n.unknowns),
-kept AS (
-    INSERT INTO claim (id, worker_id, provider, ids, claimed_at)
-    SELECT %(claim)s, %(worker)s, %(provider)s, array_agg(id ORDER BY id), statement_timestamp()
-      FROM taken HAVING count(*) > 0)
-SELECT t.id, t.order_id, t.creator_id, t.lane, t.attempts, t.daytime, t.expires_at, t.subject_kind, t.subject_key,
-       t.address, t.recipient_name, c.name, t.returns, t.unknowns
-  FROM taken t JOIN creator c ON c.id = t.creator_id ORDER BY t.id
+       SET state = 'claimed', attempts = attempts + 1, claim_id = g.claim, provider = g.provider
+      FROM given g WHERE n.id = g.id AND n.id BETWEEN %(low)s AND %(high)s)
+INSERT INTO claim (id, worker_id, provider, ids, handed_over, claimed_at)
+SELECT claim, %(worker)s, provider, array_agg(id ORDER BY id), 0, statement_timestamp()
+  FROM given GROUP BY claim, provider
+"""
+
+# No provider can take them now: they stand outside the queue for a while.
+POSTPONE = """
+UPDATE notification n SET wake_at = w.wake_at
+  FROM unnest(%(ids)s::uuid[], %(wakes)s::timestamptz[]) AS w (id, wake_at)
+ WHERE n.id = w.id AND n.id BETWEEN %(low)s AND %(high)s
 """
 
 TEMPLATES = """
@@ -85,11 +95,12 @@ UPDATE notification n
        provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
        detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged, returns = n.returns + r.returned,
        unknowns = n.unknowns + (r.state = 'unknown')::int,
+       tried = CASE WHEN r.missed THEN array_append(n.tried, n.provider) ELSE n.tried END,
        accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
   FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
               %(wakes)b::timestamptz[], %(settled)b::boolean[], %(references)b::text[], %(segments)b::smallint[],
-              %(details)b::text[], %(uncharged)b::smallint[], %(returned)b::smallint[])
-       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned)
+              %(details)b::text[], %(uncharged)b::smallint[], %(returned)b::smallint[], %(missed)b::boolean[])
+       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned, missed)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
 RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled)
 SELECT order_id, count(*) FROM changed WHERE fated GROUP BY order_id
@@ -102,22 +113,6 @@ SELECT * FROM unnest(%(ids)s::uuid[], %(numbers)s::smallint[], %(providers)s::te
 """
 
 END_CLAIMS = "DELETE FROM claim WHERE id = ANY(%(claims)s)"
-
-# %(pause)s is what the provider asked for; NULL: 2, 4, 8 … 60 s, by its failures in a row.
-PAUSE = """
-INSERT INTO provider (name, channel, paused_until, failures, detail)
-VALUES (%(name)s, %(channel)s, statement_timestamp() + coalesce(%(pause)s, interval '2 s'), 1, %(detail)s)
-ON CONFLICT (name) DO UPDATE
-   SET paused_until = greatest(provider.paused_until, statement_timestamp() + coalesce(
-           %(pause)s, make_interval(secs => least(60, 2 ^ least(provider.failures + 1, 6))))),
-       failures = provider.failures + 1,
-       detail = excluded.detail
-RETURNING failures
-"""
-
-RECOVERED = "UPDATE provider SET failures = 0, paused_until = NULL, detail = '' WHERE name = %(name)s AND failures > 0"
-
-PAUSED = "SELECT paused_until > statement_timestamp() FROM provider WHERE name = %(name)s"
 
 _FAN = 16
 
@@ -142,6 +137,7 @@ class Claimed(NamedTuple):
     creator_name: str
     returns: int = 0
     unknowns: int = 0  # tries before this one whose outcome is unknown
+    tried: Sequence[str] | None = None  # the providers that could not take it, one entry a try
 
     @property
     def number(self) -> str:
@@ -176,32 +172,48 @@ class Recorded(NamedTuple):
     detail: str = ""
     uncharged: int = 0
     returned: int = 0
+    missed: bool = False  # the provider could not take it: others come before it next time
 
 
-async def claim(
-    conn: Conn,
-    *,
-    claim_id: ClaimId,
-    worker: WorkerId,
-    provider: str,
-    channel: Channel,
-    lane: Lane,
-    after: int,
-    limit: int,
-    now: datetime,
-    fan: int = _FAN,
+class Share(NamedTuple):
+    """What one provider gets of what was picked."""
+
+    claim: ClaimId
+    provider: str
+    rows: Sequence[Claimed]
+
+
+async def pick(
+    conn: Conn, *, channel: Channel, lane: Lane, after: int, limit: int, now: datetime, fan: int = _FAN
 ) -> tuple[list[Claimed], int]:
-    """Claim at most about `limit` notifications for a provider, in turn over `fan` creators, in order of id.
+    """Lock at most about `limit` notifications, in turn over `fan` creators, in order of id: `take` or `postpone` them.
 
-    Also returns after which creator the next claim begins; 0: all have had their turn.
+    Also returns after which creator the next claim begins; 0: all have had their turn. Only in a transaction.
     """
     params: dict[str, Any] = {"channel": channel, "lane": lane}
     creators = await fetch(conn, CREATORS, {**params, "after": after, "fan": fan}, int)
     if not creators:
         return [], 0
     params |= {"creators": creators, "quota": -(-limit // len(creators)), "now": now}
-    params |= {"claim": claim_id, "worker": worker, "provider": provider}
-    return await fetch(conn, CLAIM, params, _claimed), creators[-1] if len(creators) >= fan else 0
+    return await fetch(conn, PICK, params, _claimed), creators[-1] if len(creators) >= fan else 0
+
+
+async def take(conn: Conn, shares: Sequence[Share], worker: WorkerId) -> None:
+    """Claim what was picked, for the providers that are to send it."""
+    given = sorted(((row.id, share.claim, share.provider) for share in shares for row in share.rows), key=_by_id)
+    if given:
+        ids, claims, providers = (list(column) for column in zip(*given, strict=True))
+        params = {"ids": ids, "claims": claims, "providers": providers, "low": ids[0], "high": ids[-1]}
+        await execute(conn, TAKE, {**params, "worker": worker})
+
+
+async def postpone(conn: Conn, waiting: Sequence[tuple[NotificationId, datetime]]) -> None:
+    """Let what was picked wait until these instants (business time)."""
+    if waiting:
+        ids = sorted((id_ for id_, _ in waiting), key=lambda id_: id_.int)
+        wakes = dict(waiting)
+        params = {"ids": ids, "wakes": [wakes[id_] for id_ in ids], "low": ids[0], "high": ids[-1]}
+        await execute(conn, POSTPONE, params)
 
 
 async def templates(conn: ReadConn, orders: Sequence[OrderId]) -> list[Templates]:
@@ -251,23 +263,6 @@ async def record(
     return completed
 
 
-async def pause_provider(conn: Conn, name: str, channel: Channel, pause: timedelta | None, detail: str) -> int:
-    """Let a provider rest, in machine time: for `pause`, or longer with each failure in a row. Returns those.
-
-    The longer of two pauses holds.
-    """
-    params = {"name": name, "channel": channel, "pause": pause, "detail": detail}
-    return int(await fetch_value(conn, PAUSE, params))
-
-
-async def provider_recovered(conn: Conn, name: str) -> None:
-    await execute(conn, RECOVERED, {"name": name})
-
-
-async def is_paused(conn: ReadConn, name: str) -> bool:
-    return bool(await fetch_value(conn, PAUSED, {"name": name}))
-
-
 async def _write_ledger(conn: Conn, rows: Sequence[Recorded], now: datetime) -> None:
     explained = [r for r in rows if r.outcome]
     if explained:
@@ -298,7 +293,12 @@ def _record_params(rows: Sequence[Recorded], now: datetime) -> dict[str, Any]:
         "details": [r.detail for r in rows],
         "uncharged": [r.uncharged for r in rows],
         "returned": [r.returned for r in rows],
+        "missed": [r.missed for r in rows],
     }
+
+
+def _by_id(given: tuple[NotificationId, ClaimId, str]) -> int:
+    return given[0].int
 
 
 def _claimed(*columns: Any) -> Claimed:

@@ -17,7 +17,7 @@ from varsel.orders import instant_store, store
 from varsel.orders.chain_store import Key
 from varsel.orders.creators import Creators
 from varsel.orders.instant_store import First
-from varsel.orders.ports import InstantSender
+from varsel.orders.ports import InstantSender, Turn
 from varsel.orders.register import Registered, Repeated
 
 T = TypeVar("T")
@@ -33,8 +33,10 @@ class _Attempt:
 
     instant: Instant
     sender: InstantSender
+    turn: Turn
     late: bool = field(default=False, init=False)
     removing: bool = field(default=False, init=False)
+    tried: list[str] = field(default_factory=list, init=False)
 
 
 class Instants:
@@ -83,11 +85,12 @@ class Instants:
             return await self._repeated(first, key, chain)
         expires_at = order.created + (time_to_live or self._lifetime)
         instant = Instant(order, creator, NotificationId(uuid7()), expires_at)
-        attempt = _Attempt(instant, self._sender(instant.channel))
+        sender = self._sender(instant.channel)
+        attempt = _Attempt(instant, sender, await sender.take_turn(order.creator, instant.address))
         if not await self._begin(attempt, chain):
             return await self._repeated(await self._find(key), key, chain)
         if not await self._decision(attempt):
-            raise Unavailable(attempt.sender.provider)
+            raise Unavailable(attempt.turn.provider)
         return Registered(chain.id)
 
     def _sender(self, channel: Channel) -> InstantSender:
@@ -96,17 +99,16 @@ class Instants:
         return self._senders[channel]
 
     async def _begin(self, attempt: _Attempt, chain: Chain) -> bool:
-        """Take a turn with the provider and store the order as begun; False when its idempotency id is taken.
+        """Store the order as begun; False when its idempotency id is taken.
 
-        The turn then ends with the message's way.
+        The turn then ends; else with the message's way.
         """
-        await attempt.sender.take_turn()
         begun = False
         try:
             begun = await self._store(attempt, chain)
         finally:
             if not begun:
-                attempt.sender.end_turn()
+                attempt.turn.end()
         return begun
 
     async def _store(self, attempt: _Attempt, chain: Chain) -> bool:
@@ -122,7 +124,7 @@ class Instants:
 
     async def _write(self, conn: Conn, attempt: _Attempt, chain: Chain) -> bool:
         instant, now = attempt.instant, self._clock.now()
-        order, provider = instant.order, attempt.sender.provider
+        order, provider = instant.order, attempt.turn.provider
         if not await store.insert_orders(
             conn, [(order, instant.creator)], [(chain, [order])], self._creators.ids, now=now
         ):
@@ -146,7 +148,9 @@ class Instants:
     async def _carry_out(self, attempt: _Attempt) -> bool:
         """Send, and store the outcome. False: surely nothing left, and every trace is gone."""
         try:
-            sent = await attempt.sender.send(attempt.instant)
+            sent = await attempt.turn.send(attempt.instant)
+            while sent.nothing_left and await self._reroute(attempt):
+                sent = await attempt.turn.send(attempt.instant)
             if sent.nothing_left and not attempt.late:
                 attempt.removing = True
                 if await self._until_stored(lambda conn: instant_store.remove(conn, attempt.instant)):
@@ -155,7 +159,19 @@ class Instants:
             await sent.record()
             return True
         finally:
-            attempt.sender.end_turn()
+            attempt.turn.end()
+
+    async def _reroute(self, attempt: _Attempt) -> bool:
+        """Let another provider have the message, which the last one surely has not. False: there is none."""
+        order, address = attempt.instant.order, attempt.instant.address
+        attempt.tried.append(attempt.turn.provider)
+        try:
+            turn = await attempt.sender.take_turn(order.creator, address, attempt.tried)
+        except Unavailable:
+            return False
+        before, attempt.turn = attempt.turn, turn
+        before.end()
+        return await self._until_stored(lambda conn: instant_store.reroute(conn, attempt.instant, turn.provider))
 
     async def _repeated(self, first: First | None, key: Key, chain: Chain) -> Repeated:
         """What the first request was told, once that is decided."""

@@ -30,6 +30,15 @@ INSERT INTO claim (id, worker_id, provider, ids, handed_over, claimed_at, undeci
 SELECT %(claim)s, id, %(provider)s, ARRAY[%(notification)s]::uuid[], 1, statement_timestamp(), true FROM alive
 """
 
+# Another provider gets it, for surely nothing left by the first. Only while the message is still ours.
+REROUTE = """
+WITH message AS (
+    UPDATE notification SET provider = %(provider)s
+     WHERE id = %(notification)s AND claim_id = %(claim)s AND state = 'claimed' RETURNING claim_id
+)
+UPDATE claim SET provider = %(provider)s WHERE id = (SELECT claim_id FROM message)
+"""
+
 DECIDE = "UPDATE claim SET undecided = false WHERE id = %(claim)s"
 
 # All or nothing, and only while the message is still ours: somebody else may have given it up as unknown.
@@ -80,6 +89,12 @@ async def begin(conn: Conn, instant: Instant, worker: WorkerId, provider: str, *
     params |= {"notification": instant.notification, "claim": instant.claim, "provider": provider}
     params |= {"channel": instant.channel.value, "lane": int(Lane.INSTANT), "address": instant.address}
     return await execute(conn, BEGIN, {**params, "expires_at": instant.expires_at, "now": now}) == 1
+
+
+async def reroute(conn: Conn, instant: Instant, provider: str) -> bool:
+    """False when somebody else has decided about the message."""
+    params = {"notification": instant.notification, "claim": instant.claim, "provider": provider}
+    return await execute(conn, REROUTE, params) == 1
 
 
 async def decide(conn: Conn, instant: Instant) -> None:

@@ -1,5 +1,6 @@
 """What the orders stage needs to have a message sent at once (design 8 "Instant")."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from varsel.domain.instant import Instant
@@ -18,18 +19,22 @@ class Sent(Protocol):
         ...
 
 
-class InstantSender(Protocol):
-    """Sends the messages of one channel through one provider, as many at a time as it takes."""
+class Turn(Protocol):
+    """One message may be on its way by `provider`, until `end`."""
 
     @property
     def provider(self) -> str: ...
 
-    async def take_turn(self) -> None:
-        """Wait until one more may be on its way. Raises `Unavailable` when that takes too long. Pair: `end_turn`."""
-        ...
-
-    def end_turn(self) -> None: ...
+    def end(self) -> None: ...
 
     async def send(self, instant: Instant) -> Sent:
         """May take as long as the provider lets it; never raises for the message."""
+        ...
+
+
+class InstantSender(Protocol):
+    """Sends the messages of one channel, by the provider that should have each, as many at a time as they take."""
+
+    async def take_turn(self, creator: str, address: str, tried: Sequence[str] = ()) -> Turn:
+        """Wait until one more may be on its way, by a provider that was not tried. Raises `Unavailable`."""
         ...

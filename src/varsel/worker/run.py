@@ -120,7 +120,10 @@ def _steps(
             )
             for lane, due in ((Lane.ORDINARY, resolution.next_due), (Lane.BULK, None))
         ],
-        "send": [Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders],
+        "send": [
+            *(Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders),
+            Step("balance", parts.balancer().balance, every=_MINUTE),
+        ],
         "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}))],
         "sweep": [
             Step("wake", sweeper.wake_due, next_due=sweeper.next_due),
