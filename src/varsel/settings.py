@@ -302,6 +302,8 @@ class DeliverySettings(_Section):
     grace: timedelta = timedelta(seconds=8)  # to finish what has been handed over, at SIGTERM
     max_attempts: int = 60
     max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
+    breaker_open_for: timedelta = timedelta(seconds=30)  # the first time; then twice as long each time
+    breaker_open_at_most: timedelta = timedelta(minutes=10)
 
 
 class ComposedSettings(_Section):
