@@ -302,8 +302,6 @@ class DeliverySettings(_Section):
     grace: timedelta = timedelta(seconds=8)  # to finish what has been handed over, at SIGTERM
     max_attempts: int = 60
     max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
-    breaker_open_for: timedelta = timedelta(seconds=30)  # the first time; then twice as long each time
-    breaker_open_at_most: timedelta = timedelta(minutes=10)
 
 
 class ComposedSettings(_Section):
@@ -359,7 +357,7 @@ class ProviderSettings(_Section):
     group: int = Field(default=1, ge=1, le=99)  # the lowest group that has an instance ready gets the messages
     weight: int = Field(default=50, ge=0, le=100)  # its share within the group, at rest
     creators: Creators = ()  # whose messages it takes; none: everybody's
-    countries: Words = ()  # SMS: calling codes it takes ("47"); none: all
+    countries: Words = ()  # SMS: calling codes it takes ("47"), the longest match; none: all
     rate_per_second: float | None = Field(default=None, gt=0)  # of all workers together: emails, or parts of SMS
     burst: int | None = Field(default=None, ge=1)  # None: one second's worth
     per_hour: int | None = Field(default=None, ge=1)

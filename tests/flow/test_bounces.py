@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal, Self
 from uuid import UUID
 
 import aiosmtplib
@@ -43,6 +44,7 @@ class Reported:
     """What the listener stored. `failures`: how many times it is out of order first. `gate`: storing waits for it."""
 
     reports: list[Report] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
     failures: int = 0
     gate: asyncio.Event | None = None
     called: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,6 +57,12 @@ class Reported:
         if self.gate is not None:
             await self.gate.wait()
         self.reports.extend(reports)
+
+    async def count_dropped(self, kind: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("the database")
+        self.dropped.append(kind)
 
     def of(self, message: Email) -> list[tuple[Verdict, Reason | None]]:
         return [(report.verdict, report.reason) for report in self.reports if report.notification == message.id]
@@ -90,11 +98,15 @@ def email(local_part: str) -> Email:
 
 
 @asynccontextmanager
-async def listening(reported: Reported, *, relayed_is_delivered: bool = False) -> AsyncIterator[BounceListener]:
-    listener = BounceListener(BOUNCES, reported.store, relayed_is_delivered=relayed_is_delivered)
+async def listening(
+    reported: Reported, settings: BounceSettings = BOUNCES, *, relayed_is_delivered: bool = False
+) -> AsyncIterator[BounceListener]:
+    listener = BounceListener(settings, reported, relayed_is_delivered=relayed_is_delivered)
     await listener.start()
-    yield listener
-    await listener.stop()
+    try:
+        yield listener
+    finally:
+        await listener.stop()
 
 
 @asynccontextmanager
@@ -209,7 +221,7 @@ async def test_a_report_that_could_not_be_stored_is_kept_by_its_sender_and_taken
 async def test_an_event_is_stored_once_in_the_database(database: Database) -> None:
     waker = Waker(database)
     inbox = Inbox(database, ManualClock(NOW), waker)
-    listener = BounceListener(BOUNCES, inbox.store)
+    listener = BounceListener(BOUNCES, inbox)
     await listener.start()
     message = email("x")
     for _ in range(3):
@@ -223,6 +235,31 @@ async def test_an_event_is_stored_once_in_the_database(database: Database) -> No
 
 
 # --- the listener alone ----------------------------------------------------------------------------------------------
+
+
+class Lines:
+    """A sender that speaks line by line, for what no client library says."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        assert await self._answer() == 220
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def say(self, line: str) -> int:
+        self._writer.write(f"{line}\r\n".encode())
+        return await self._answer()
+
+    async def _answer(self) -> int:
+        while True:
+            line = await self._reader.readline()
+            if line[3:4] != b"-":
+                return int(line[:3])
 
 
 async def hand_in(port: int, recipient: str, mail: str | bytes, sender: str = "") -> str:
@@ -260,26 +297,75 @@ async def test_a_token_folded_to_upper_case_still_names_its_message() -> None:
     assert reported.of(message) == [BOUNCED]
 
 
+@pytest.mark.assertion("channels", 50)
 async def test_a_vacation_reply_is_taken_and_dropped() -> None:
     reported = Reported()
     async with listening(reported) as listener:
         answer = await hand_in(listener.port, VERP.make(email("x").id), "Subject: Fra kontoret\r\n\r\nBortreist")
         assert "dropped" in answer
-    assert not reported.called.is_set()
+    assert (reported.reports, reported.dropped) == ([], ["other"])
+
+
+async def test_a_bounce_of_a_bounce_is_dropped_and_counted_in_the_database(database: Database) -> None:  # F37
+    """Nothing is sent: the listener has no way to."""
+    waker = Waker(database)
+    listener = BounceListener(BOUNCES, Inbox(database, ManualClock(NOW), waker))
+    await listener.start()
+    address = VERP.make(email("x").id)
+    for _ in range(2):
+        await hand_in(listener.port, address, BOUNCE, sender=address)
+    await listener.stop()
+    await waker.close()
+    async with database.autocommit() as conn:
+        cursor = await conn.execute("SELECT kind, count, last_at FROM dropped_mail")
+        assert await cursor.fetchall() == [("loop", 2, NOW)]
+        cursor = await conn.execute("SELECT count(*) FROM delivery_report")
+        assert await cursor.fetchone() == (0,)
 
 
 @pytest.mark.assertion("channels", 54)
-async def test_two_recipients_are_two_reports_stored_together() -> None:
+@pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
+async def test_a_transaction_has_one_recipient_and_one_answer(protocol: Literal["smtp", "lmtp"]) -> None:
     reported, messages = Reported(), [email("x"), email("y")]
-    async with (
-        listening(reported) as listener,
-        aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.port, start_tls=False) as relay,
-    ):
-        await relay.mail("")
+    settings = BOUNCES.model_copy(update={"protocol": protocol})
+    async with listening(reported, settings) as listener, Lines(listener.port) as relay:
+        assert await relay.say("LHLO relay.example" if protocol == "lmtp" else "EHLO relay.example") == 250
         for message in messages:
-            await relay.rcpt(VERP.make(message.id))
-        await relay.data(BOUNCE)
+            assert await relay.say("MAIL FROM:<>") == 250
+            assert await relay.say(f"RCPT TO:<{VERP.make(message.id)}>") == 250
+            assert await relay.say(f"RCPT TO:<{VERP.make(email('z').id)}>") == 452
+            assert await relay.say("DATA") == 354
+            assert await relay.say(f"{BOUNCE}.") == 250
+            assert await relay.say("NOOP") == 250  # the next answer, so there was one to the content
     assert [report.notification for report in reported.reports] == [message.id for message in messages]
+
+
+async def test_lmtp_is_spoken_by_its_own_greeting_and_keeps_all_refusals() -> None:
+    reported, address = Reported(failures=2), VERP.make(email("x").id)
+    settings = BOUNCES.model_copy(update={"protocol": "lmtp"})
+    async with listening(reported, settings) as listener, Lines(listener.port) as relay:
+        assert await relay.say("EHLO relay.example") == 500
+        assert await relay.say("LHLO relay.example") == 250
+        assert await relay.say("MAIL FROM:<>") == 250
+        assert await relay.say("RCPT TO:<ola@example.com>") == 550
+        assert await relay.say(f"RCPT TO:<{address}>") == 250
+        assert await relay.say("DATA") == 354
+        assert await relay.say(BOUNCE + ("x" * 70 + "\r\n") * 16_000 + ".") == 552
+        for mail, code in ((BOUNCE, 451), ("Subject: Svar\r\n\r\nBorte\r\n", 451), (BOUNCE, 250)):
+            assert await relay.say("RSET") == 250
+            assert await relay.say("MAIL FROM:<>") == 250
+            assert await relay.say(f"RCPT TO:<{address}>") == 250
+            assert await relay.say("DATA") == 354
+            assert await relay.say(f"{mail}.") == code
+    assert len(reported.reports) == 1
+
+
+async def test_who_says_nothing_for_too_long_is_left() -> None:
+    async with listening(Reported()) as listener:
+        listener.idle_timeout = 0.05
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        await asyncio.wait_for(reader.read(), 30)  # to its end
+        writer.close()
 
 
 async def test_the_answer_waits_for_the_commit_and_a_sender_that_hangs_up_does_not_undo_it() -> None:
@@ -348,4 +434,4 @@ async def test_nothing_that_a_stranger_says_is_logged_or_stops_the_listener(capl
 
 def test_without_a_key_there_is_no_listener() -> None:
     with pytest.raises(ValueError, match="key"):
-        BounceListener(BounceSettings(port=0), Reported().store)
+        BounceListener(BounceSettings(port=0), Reported())

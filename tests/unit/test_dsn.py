@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from varsel.delivery.ports import Report, Verdict
+from varsel.delivery.ports import Report, Suppress, Verdict
 from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel, Reason
-from varsel.providers.dsn import read_report
+from varsel.providers.dsn import Drop, read_mail
 from varsel.providers.verp import Verp
 
 VERP = Verp("bounce.varsel.example", [b"key"])
@@ -70,8 +70,8 @@ Content-Type: text/rfc822-headers
 
 
 def read(raw: bytes, recipient: str = TOKEN, sender: str = "<>", *, relayed_is_delivered: bool = False) -> Report:
-    report = read_report(raw, recipient=recipient, sender=sender, verp=VERP, relayed_is_delivered=relayed_is_delivered)
-    assert report is not None
+    report = read_mail(raw, recipient=recipient, sender=sender, verp=VERP, relayed_is_delivered=relayed_is_delivered)
+    assert isinstance(report, Report)
     return report
 
 
@@ -79,42 +79,46 @@ BOUNCED = Reason.BOUNCED
 
 
 @pytest.mark.parametrize(
-    ("action", "status", "verdict", "reason"),
+    ("action", "status", "verdict", "reason", "suppress"),
     [
-        ("delivered", "2.0.0", Verdict.DELIVERED, None),
-        ("delivered", None, Verdict.DELIVERED, None),
-        ("Delivered", "2.1.5 (ok)", Verdict.DELIVERED, None),
-        ("delivered", "5.0.0", Verdict.UNRECOGNISED, None),
-        ("relayed", "2.0.0", Verdict.RELAYED, None),
-        ("expanded", "2.0.0", Verdict.RELAYED, None),
-        ("delayed", "4.4.1", Verdict.DELAYED, None),
-        ("delayed", None, Verdict.DELAYED, None),
-        ("failed", "5.1.1", Verdict.FAILED, BOUNCED),
-        ("failed", "5.1.2", Verdict.FAILED, BOUNCED),
-        ("failed", "5.1.10", Verdict.FAILED, BOUNCED),
-        ("failed", "5.0.0", Verdict.FAILED, BOUNCED),
-        ("failed", "5.1.3", Verdict.FAILED, Reason.INVALID_EMAIL_FORMAT),
-        ("failed", "5.2.1", Verdict.FAILED, BOUNCED),
-        ("failed", "5.2.2", Verdict.FAILED, BOUNCED),
-        ("failed", "5.2.3", Verdict.FAILED, Reason.PAYLOAD_TOO_LARGE),
-        ("failed", "5.3.4", Verdict.FAILED, Reason.PAYLOAD_TOO_LARGE),
-        ("failed", "5.4.4", Verdict.FAILED, BOUNCED),
-        ("failed", "5.6.0", Verdict.FAILED, Reason.FILTERED_SPAM),
-        ("failed", "5.7.1", Verdict.FAILED, BOUNCED),
-        ("failed", "4.4.7", Verdict.FAILED, BOUNCED),
-        ("failed", "4.7.1", Verdict.FAILED, BOUNCED),
-        ("failed", None, Verdict.FAILED, BOUNCED),
-        ("failed", "nonsense", Verdict.FAILED, BOUNCED),
-        ("exploded", "5.1.1", Verdict.UNRECOGNISED, None),
-        (None, "5.1.1", Verdict.UNRECOGNISED, None),
+        ("delivered", "2.0.0", Verdict.DELIVERED, None, None),
+        ("delivered", None, Verdict.DELIVERED, None, None),
+        ("Delivered", "2.1.5 (ok)", Verdict.DELIVERED, None, None),
+        ("delivered", "5.0.0", Verdict.UNRECOGNISED, None, None),
+        ("relayed", "2.0.0", Verdict.RELAYED, None, None),
+        ("expanded", "2.0.0", Verdict.RELAYED, None, None),
+        ("delayed", "4.4.1", Verdict.DELAYED, None, None),
+        ("delayed", None, Verdict.DELAYED, None, None),
+        ("failed", "5.1.1", Verdict.FAILED, BOUNCED, Suppress.HARD_BOUNCE),
+        ("failed", "5.1.2", Verdict.FAILED, BOUNCED, Suppress.HARD_BOUNCE),
+        ("failed", "5.1.6", Verdict.FAILED, BOUNCED, Suppress.HARD_BOUNCE),
+        ("failed", "5.1.10", Verdict.FAILED, BOUNCED, Suppress.HARD_BOUNCE),
+        ("failed", "5.1.8", Verdict.FAILED, BOUNCED, None),
+        ("failed", "5.0.0", Verdict.FAILED, BOUNCED, None),
+        ("failed", "5.1.3", Verdict.FAILED, Reason.INVALID_EMAIL_FORMAT, Suppress.HARD_BOUNCE),
+        ("failed", "5.2.1", Verdict.FAILED, BOUNCED, Suppress.DISABLED),
+        ("failed", "5.2.2", Verdict.FAILED, BOUNCED, None),
+        ("failed", "5.2.3", Verdict.FAILED, Reason.PAYLOAD_TOO_LARGE, None),
+        ("failed", "5.3.4", Verdict.FAILED, Reason.PAYLOAD_TOO_LARGE, None),
+        ("failed", "5.4.4", Verdict.FAILED, BOUNCED, None),
+        ("failed", "5.6.0", Verdict.FAILED, Reason.FILTERED_SPAM, None),
+        ("failed", "5.7.1", Verdict.FAILED, BOUNCED, None),
+        ("failed", "4.4.7", Verdict.FAILED, BOUNCED, None),
+        ("failed", "4.7.1", Verdict.FAILED, BOUNCED, None),
+        ("failed", None, Verdict.FAILED, BOUNCED, None),
+        ("failed", "nonsense", Verdict.FAILED, BOUNCED, None),
+        ("failure", "553", Verdict.FAILED, BOUNCED, None),
+        ("failed (Bad mailbox)", "5.1.1", Verdict.FAILED, BOUNCED, Suppress.HARD_BOUNCE),
+        ("exploded", "5.1.1", Verdict.UNRECOGNISED, None, None),
+        (None, "5.1.1", Verdict.UNRECOGNISED, None, None),
     ],
 )
 @pytest.mark.assertion("channels", 46, 47)
 def test_the_action_decides_and_then_the_status(
-    action: str | None, status: str | None, verdict: Verdict, reason: Reason | None
+    action: str | None, status: str | None, verdict: Verdict, reason: Reason | None, suppress: Suppress | None
 ) -> None:
     report = read(dsn(block(action, status)))
-    assert (report.verdict, report.reason) == (verdict, reason)
+    assert (report.verdict, report.reason, report.suppress) == (verdict, reason, suppress)
     assert report.notification == ID
     assert report.channel is Channel.EMAIL
 
@@ -155,7 +159,8 @@ def test_only_the_block_of_our_recipient_counts() -> None:
         assert read(dsn(*order, returned=returned)).raw_state == "failed 5.1.1"
     assert read(dsn(*blocks)).verdict is Verdict.UNRECOGNISED  # nothing tells which
     assert read(dsn(*blocks, returned="To: per@example.com\n")).verdict is Verdict.UNRECOGNISED
-    assert read(dsn(blocks[1], blocks[1], returned=returned)).verdict is Verdict.UNRECOGNISED
+    for agreeing in (blocks[1], block("failed", "5.1.2", "per@example.com")):  # then it does not matter which
+        assert read(dsn(blocks[1], agreeing)).raw_state == "failed 5.1.1"
 
 
 @pytest.mark.assertion("channels", 49)
@@ -203,44 +208,120 @@ def test_folded_fields_in_any_case_are_read() -> None:
     assert read(dsn(folded)).raw_state == "failed 5.1.1"
 
 
-@pytest.mark.parametrize("kind", ["abuse", "fraud", "not-spam", "auth-failure"])
-def test_a_complaint_is_kept_without_effect(kind: str) -> None:
-    raw = (
+def feedback(kind: str, more: str = "") -> bytes:
+    return (
         dsn(block(), kind="feedback-report")
         .replace(b"message/delivery-status", b"message/feedback-report")
-        .replace(b"Reporting-MTA: dns; relay.example", f"Feedback-Type: {kind}\r\nVersion: 1".encode())
+        .replace(b"Reporting-MTA: dns; relay.example", f"Feedback-Type: {kind}\r\nVersion: 1{more}".encode())
     )
-    report = read(raw)
-    assert (report.verdict, report.raw_state, report.notification) == (Verdict.COMPLAINT, f"complaint {kind}", ID)
 
 
 @pytest.mark.parametrize(
-    "raw",
+    ("kind", "said", "suppress"),
     [
-        b"From: ola@example.com\r\nSubject: Fra kontoret\r\nAuto-Submitted: auto-replied\r\n\r\nJeg er bortreist.",
-        b"From: ola@example.com\r\nSubject: Fra kontoret\r\n\r\nJeg er bortreist, 5.1.1 sier hei.",
-        dsn(block(), kind="disposition-notification"),
-        b"",
+        ("abuse", "complaint abuse", Suppress.COMPLAINT),
+        ("Fraud", "complaint fraud", Suppress.COMPLAINT),
+        ("opt-out", "complaint opt-out", Suppress.COMPLAINT),
+        ("not-spam", "feedback not-spam", None),
+        ("auth-failure", "feedback auth-failure", None),
+        ("virus", "feedback virus", None),
+        ("something new", "feedback something new", None),
+    ],
+)
+@pytest.mark.assertion("channels", 51)
+def test_a_complaint_is_kept_without_effect_on_its_message(kind: str, said: str, suppress: Suppress | None) -> None:
+    report = read(feedback(kind))
+    assert (report.verdict, report.raw_state, report.notification) == (Verdict.COMPLAINT, said, ID)
+    assert (report.suppress, report.reason) == (suppress, None)
+
+
+def test_feedback_is_known_by_its_part_and_malformed_without_its_type() -> None:
+    unnamed = feedback("abuse").replace(b"report-type=feedback-report;", b"report-type=;")
+    assert read(unnamed).suppress is Suppress.COMPLAINT
+    nameless = read(feedback("abuse").replace(b"Feedback-Type", b"X-Type"))
+    assert (nameless.verdict, nameless.suppress) == (Verdict.UNRECOGNISED, None)
+
+
+def test_a_complaint_to_another_address_is_found_by_the_return_path_that_it_names() -> None:
+    complaints = "complaints@bounce.varsel.example"
+    assert read(feedback("abuse", f"\r\nOriginal-Mail-From: <{TOKEN}>"), complaints).notification == ID
+    assert read(feedback("abuse", f"\r\nOriginal-Mail-From: <{FORGED}>"), complaints).notification is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "drop"),
+    [
+        (b"From: ola@example.com\r\nSubject: Svar\r\nAuto-Submitted: auto-replied\r\n\r\nBorte.", Drop.AUTO_REPLY),
+        (b"From: ola@example.com\r\nSubject: Svar\r\nPrecedence: auto_reply\r\n\r\nBorte.", Drop.AUTO_REPLY),
+        (b"From: ola@example.com\r\nSubject: Fra kontoret\r\n\r\nJeg er bortreist, 5.1.1 sier hei.", Drop.OTHER),
+        (dsn(block(), kind="disposition-notification"), Drop.RECEIPT),
+        (b"", Drop.OTHER),
     ],
 )
 @pytest.mark.assertion("channels", 50)
-def test_a_vacation_reply_and_a_reading_receipt_say_nothing(raw: bytes) -> None:
-    assert read_report(raw, recipient=TOKEN, sender="<>", verp=VERP) is None
+def test_a_vacation_reply_and_a_reading_receipt_say_nothing(raw: bytes, drop: Drop) -> None:
+    assert read_mail(raw, recipient=TOKEN, sender="<>", verp=VERP) is drop
 
 
-def test_a_bounce_in_prose_is_believed_only_for_its_status() -> None:
-    prose = b"Subject: Undeliverable: Ny post\r\n\r\nYour message could not be delivered to <ola@example.com>: "
-    hard, soft, vague = read(prose + b"550 5.1.1 unknown"), read(prose + b"451 4.2.2 full"), read(prose + b"sorry")
-    assert (hard.verdict, hard.reason, hard.notification) == (Verdict.FAILED, BOUNCED, ID)
-    assert soft.verdict is Verdict.DELAYED
-    assert vague.verdict is Verdict.UNRECOGNISED
-    assert read_report(prose + b"550 5.1.1", recipient=TOKEN, sender="ola@example.com", verp=VERP) is None
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "From: MAILER-DAEMON@relay.example (Mail Delivery System)\nSubject: Undelivered Mail\n",
+        "From: somebody@relay.example\nContent-Type: multipart/report; report-type=delivery-status; boundary=x\n",
+    ],
+)
+def test_a_bounce_of_a_bounce_is_dropped(returned: str) -> None:
+    assert read_mail(dsn(block(), returned=returned), recipient=TOKEN, sender="<>", verp=VERP) is Drop.LOOP
+    ours = returned + f"X-Notification-Id: {ID}\n"  # whoever the sender of our message is
+    assert read(dsn(block(), returned=ours)).verdict is Verdict.FAILED
+
+
+def test_what_comes_from_a_bounce_address_is_dropped() -> None:
+    for sender in (TOKEN, f"<{TOKEN.upper()}>", "postmaster@bounce.varsel.example"):
+        assert read_mail(dsn(block()), recipient=TOKEN, sender=sender, verp=VERP) is Drop.LOOP
+
+
+PROSE = b"Subject: Undeliverable: Ny post\r\n\r\nYour message could not be delivered to <ola@example.com>: "
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "soft", "suppress"),
+    [
+        (b"550 5.1.1 unknown", Verdict.FAILED, False, Suppress.HARD_BOUNCE),
+        (b"550 5.7.1 refused", Verdict.FAILED, False, None),
+        (b"550 unknown", Verdict.FAILED, False, None),
+        (b"451 4.2.2 full", Verdict.DELAYED, False, None),
+        (b"4.4.1 no connection. This is a permanent error", Verdict.FAILED, False, None),
+        (b"5.4.7 but we will continue to try", Verdict.DELAYED, False, None),
+        (b"sorry", Verdict.FAILED, True, None),  # in words alone
+        (b"sorry\r\n--- Below is a copy of the message ---\r\n550 5.1.1 is in it", Verdict.FAILED, True, None),
+    ],
+)
+def test_a_bounce_in_prose_is_believed_by_its_code_and_less_by_its_words(
+    told: bytes, verdict: Verdict, soft: bool, suppress: Suppress | None
+) -> None:
+    report = read(PROSE + told)
+    assert (report.verdict, report.soft, report.suppress, report.notification) == (verdict, soft, suppress, ID)
+
+
+def test_prose_is_believed_of_the_null_sender_alone() -> None:
+    assert read_mail(PROSE + b"550 5.1.1", recipient=TOKEN, sender="ola@example.com", verp=VERP) is Drop.OTHER
+    exim = b"X-Failed-Recipients: ola@example.com\r\nAuto-Submitted: auto-replied\r\n" + PROSE + b"550 5.1.1"
+    assert read(exim).verdict is Verdict.FAILED
+
+
+def test_a_mail_system_that_says_nothing_clear_is_unrecognised() -> None:
+    report = read(b"From: postmaster@relay.example\r\nSubject: Mail System Error\r\n\r\nHm.")
+    assert (report.verdict, report.notification) == (Verdict.UNRECOGNISED, ID)
 
 
 @pytest.mark.parametrize("cut", [b"message/delivery-status", b"boundary=", b"Action: failed"])
-def test_a_broken_report_is_unrecognised_but_keeps_its_message(cut: bytes) -> None:
+def test_a_broken_report_is_never_certain_but_keeps_its_message(cut: bytes) -> None:
     report = read(dsn(block()).replace(cut, b"X"))
-    assert (report.verdict, report.notification) == (Verdict.UNRECOGNISED, ID)
+    assert report.notification == ID
+    assert report.verdict is Verdict.UNRECOGNISED or report.soft
+    silent = read(dsn(block()).replace(cut, b"X").replace(b"Undelivered Mail Returned to Sender", b"Report"))
+    assert (silent.verdict, silent.notification) == (Verdict.UNRECOGNISED, ID)
 
 
 pieces = st.sampled_from(
@@ -279,8 +360,8 @@ pieces = st.sampled_from(
 @example(dsn(block("failed", "5.1.1", "\udc80\0".encode("utf-8", "replace").decode())), TOKEN, "")
 def test_any_octets_give_a_storable_report_or_none(raw: bytes, recipient: str, sender: str) -> None:
     for from_ in (sender, "", "<>"):
-        report = read_report(raw, recipient=recipient, sender=from_, verp=VERP)
-        if report is not None:
+        report = read_mail(raw, recipient=recipient, sender=from_, verp=VERP)
+        if isinstance(report, Report):
             texts = [report.raw_state, report.detail, report.event_key, *report.payload, *report.payload.values()]
             assert all(text.encode() and "\0" not in text and len(text) <= 1_000 for text in texts if text)
             assert (report.verdict is Verdict.FAILED) == (report.reason is not None)
@@ -296,10 +377,12 @@ def test_any_octets_give_a_storable_report_or_none(raw: bytes, recipient: str, s
         b"A: b\n" * 200_000,
         b"Subject: undeliverable\n\n" + b"1.1.1." * 160_000,
         dsn(*[block()] * 10_000),
+        PROSE + b"- " * 400_000,
+        PROSE.replace(b"Subject", b"Content-Type: text/html\r\nSubject") + b"<a href=" * 100_000,
         b"\r" * 1_000_000,
     ],
 )
 def test_a_hostile_megabyte_is_read_at_once(hostile: bytes) -> None:
     begun = time.process_time()
-    read_report(hostile, recipient=TOKEN, sender="<>", verp=VERP)
+    read_mail(hostile, recipient=TOKEN, sender="<>", verp=VERP)
     assert time.process_time() - begun < 1  # seconds

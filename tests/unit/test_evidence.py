@@ -86,3 +86,18 @@ def test_a_delay_changes_nothing_and_an_unknown_state_is_not_guessed_at() -> Non
     assert meet(standing(State.ACCEPTED), Verdict.DELAYED).after is None
     unknown = meet(standing(State.ACCEPTED), Verdict.UNRECOGNISED)
     assert (unknown.fit, unknown.after) == (Fit.DEAD, None)
+
+
+def test_a_failure_told_in_words_alone_does_not_undo_an_arrival_but_another_does() -> None:
+    """channels 2.3, loose bounces."""
+    arrived = standing(State.DELIVERED)
+    assert meet(arrived, Verdict.FAILED, Reason.BOUNCED, soft=True).fit is Fit.LATE
+    assert meet(arrived, Verdict.FAILED, Reason.BOUNCED).fit is Fit.APPLIED
+
+
+@pytest.mark.assertion("channels", 51)
+@given(st.sampled_from(State), st.booleans())
+def test_a_complaint_moves_nothing(state: State, soft: bool) -> None:
+    before = standing(state, Reason.BOUNCED if state is State.FAILED else None, soft=soft)
+    effect = meet(before, Verdict.COMPLAINT)
+    assert (effect.fit, effect.after) == (Fit.APPLIED, None)

@@ -86,6 +86,7 @@ class _Readings(Collector):
             yield from _ages(last)
             yield from _depths(last)
             yield from _processes(last)
+            yield _dropped_mail(last)
 
 
 def _ages(g: Gauges) -> Iterator[Metric]:
@@ -160,3 +161,12 @@ def _processes(g: Gauges) -> Iterator[Metric]:
     for kind in ("api", "worker"):
         workers.add_metric([kind], g.workers.get(kind, 0))
     yield workers
+
+
+def _dropped_mail(g: Gauges) -> Metric:
+    dropped = CounterMetricFamily(
+        "varsel_dropped_bounce_mails", "Mail to bounce addresses that was no delivery report.", labels=["kind"]
+    )
+    for kind, count in g.dropped_mail.items():
+        dropped.add_metric([kind], count)
+    return dropped

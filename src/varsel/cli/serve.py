@@ -158,9 +158,7 @@ async def _answer_readers(feed: FeedReader, stop: asyncio.Event) -> None:
 async def _listen_for_bounces(settings: Settings, inbox: Inbox) -> BounceListener | None:
     if settings.bounces.port is None:
         return None
-    listener = BounceListener(
-        settings.bounces, inbox.store, relayed_is_delivered=settings.delivery.relayed_is_delivered
-    )
+    listener = BounceListener(settings.bounces, inbox, relayed_is_delivered=settings.delivery.relayed_is_delivered)
     await listener.start()
     return listener
 

@@ -90,7 +90,7 @@ def _relayed(standing: Standing) -> Effect:
 def _correction(standing: Standing, after: Standing, *, now: datetime, period: timedelta) -> Effect:
     match standing.state:
         case State.DELIVERED:
-            allowed = after.reason in _OVERRULES_DELIVERED
+            allowed = after.reason in _OVERRULES_DELIVERED and not after.soft
         case State.FAILED:
             allowed = standing.soft
         case _:

@@ -38,6 +38,11 @@ class Inbox:
                 await store.insert_reports(conn, reports, now=self._clock.now())
             self._waker.wake(Work.REPORTS)
 
+    async def count_dropped(self, kind: str) -> None:
+        """Count a mail that came for reports and was none. Raises `Unavailable`."""
+        async with self._db.autocommit() as conn:
+            await store.count_dropped(conn, kind, now=self._clock.now())
+
 
 class Reports:
     """Applies what came in."""

@@ -26,6 +26,11 @@ SELECT id, provider, event_key, channel, notification_id, provider_ref, verdict,
 ON CONFLICT DO NOTHING
 """
 
+COUNT_DROPPED = """
+INSERT INTO dropped_mail (kind, count, last_at) VALUES (%(kind)s, 1, %(now)s)
+ON CONFLICT (kind) DO UPDATE SET count = dropped_mail.count + 1, last_at = excluded.last_at
+"""
+
 WAKE_PARKED = """
 UPDATE delivery_report SET state = 'pending', wake_at = NULL
  WHERE id IN (SELECT id FROM delivery_report WHERE state = 'parked' AND wake_at <= %(now)s
@@ -104,6 +109,10 @@ class Closed:
 async def insert_reports(conn: Conn, reports: Sequence[Report], *, now: datetime) -> int:
     """Store reports; returns how many were new."""
     return await execute(conn, INSERT, {"reports": json.dumps([_row(r) for r in reports]), "now": now})
+
+
+async def count_dropped(conn: Conn, kind: str, *, now: datetime) -> None:
+    await execute(conn, COUNT_DROPPED, {"kind": kind, "now": now})
 
 
 async def wake_parked(conn: Conn, *, now: datetime, limit: int = 1_000) -> int:

@@ -49,10 +49,11 @@ class ProviderGauge:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """One reading. `workers`: live processes by kind."""
+    """One reading. `workers`: live processes by kind. `dropped_mail`: mail to bounce addresses that was no report."""
 
     at: datetime
     queues: Queues
     doubts: Doubts
     providers: tuple[ProviderGauge, ...]
     workers: dict[str, int]
+    dropped_mail: dict[str, int]

@@ -75,6 +75,8 @@ SELECT name, channel, coalesce(paused_until > statement_timestamp(), false), fai
 
 WORKERS: Final = "SELECT kind, count(*)::int FROM worker WHERE lease_until > statement_timestamp() GROUP BY kind"
 
+DROPPED_MAIL: Final = "SELECT kind, count FROM dropped_mail ORDER BY kind"
+
 
 async def read_gauges(conn: ReadConn, *, now: datetime, opened: datetime) -> Gauges:
     """`opened`: when the send window opened last."""
@@ -87,7 +89,8 @@ async def read_gauges(conn: ReadConn, *, now: datetime, opened: datetime) -> Gau
     assert doubts is not None
     providers = await fetch(conn, PROVIDERS, {}, ProviderGauge)
     workers = dict(await fetch(conn, WORKERS, {}, lambda kind, n: (str(kind), int(n))))
-    return Gauges(now, queues, doubts, tuple(providers), workers)
+    dropped = dict(await fetch(conn, DROPPED_MAIL, {}, lambda kind, n: (str(kind), int(n))))
+    return Gauges(now, queues, doubts, tuple(providers), workers, dropped)
 
 
 def _queues(
