@@ -143,8 +143,8 @@ def shape(result: SendResult) -> SendResult:
     match result:
         case Accepted():
             return Accepted()
-        case Refused(reason):
-            return Refused(reason)
+        case Refused(reason, _, suppress):
+            return Refused(reason, suppress=suppress)
         case Deferred(_, blame, retry_after):
             return Deferred("", blame, retry_after)
         case Unknown() | Pending():

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from varsel.delivery.ports import Blame, Deferred, Refused
+from varsel.delivery.ports import Blame, Deferred, Refused, Suppress
 from varsel.domain.notification import Reason
 from varsel.providers.mailbox import redact
 
@@ -35,6 +35,8 @@ class Ruling(StrEnum):
     SENDER_REFUSED = "sender refused"
     NO_SUCH_RECIPIENT = "no such recipient"
     INVALID_ADDRESS = "invalid address"
+    ADDRESS_REFUSED = "address refused"  # without saying that it is invalid
+    DISABLED = "mailbox disabled"
     UNDELIVERABLE = "undeliverable"
     REFUSED = "refused by the recipient's system"
     FILTERED = "content filtered"
@@ -45,11 +47,20 @@ REASONS: Final[dict[Ruling, Reason]] = {
     Ruling.SENDER_REFUSED: Reason.UNSPECIFIED,
     Ruling.NO_SUCH_RECIPIENT: Reason.BOUNCED,
     Ruling.INVALID_ADDRESS: Reason.INVALID_EMAIL_FORMAT,
+    Ruling.ADDRESS_REFUSED: Reason.INVALID_EMAIL_FORMAT,
+    Ruling.DISABLED: Reason.BOUNCED,
     Ruling.UNDELIVERABLE: Reason.BOUNCED,
     Ruling.REFUSED: Reason.BOUNCED,
     Ruling.FILTERED: Reason.FILTERED_SPAM,
     Ruling.TOO_LARGE: Reason.PAYLOAD_TOO_LARGE,
 }
+
+_SUPPRESS: Final[dict[Ruling, Suppress]] = {
+    Ruling.NO_SUCH_RECIPIENT: Suppress.HARD_BOUNCE,
+    Ruling.INVALID_ADDRESS: Suppress.HARD_BOUNCE,
+    Ruling.DISABLED: Suppress.DISABLED,
+}
+"""What is true of the address beyond this message: only where an enhanced code says so (channels 4.3.1, 4.3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +106,12 @@ _RULES: Final = (
     _rule("MAIL RCPT", r"... 5\.1\.[78]", Ruling.SENDER_REFUSED),
     _rule("MAIL", r"... 5\.7\..*|55[03] .*", Ruling.SENDER_REFUSED),
     _rule("RCPT", r"55. (?:5\.7\..*|-)", Ruling.RELAY_DENIED, _RELAY),
-    _rule("RCPT", r"... 5\.1\.(?:1|2|10)|55[01] -", Ruling.NO_SUCH_RECIPIENT),
-    _rule("RCPT", r"... 5\.1\.3|501 .*|553 -", Ruling.INVALID_ADDRESS),
+    _rule("RCPT", r"... 5\.1\.(?:1|2|6|10)", Ruling.NO_SUCH_RECIPIENT),
+    _rule("RCPT", r"... 5\.1\.3", Ruling.INVALID_ADDRESS),
+    _rule("RCPT", r"501 .*|553 -", Ruling.ADDRESS_REFUSED),
+    _rule("RCPT", r"... 5\.2\.1", Ruling.DISABLED),
     _rule("RCPT", r"... 5\.(?:2|4)\..*", Ruling.UNDELIVERABLE),
-    _rule("RCPT", r"5.. .*", Ruling.REFUSED),
+    _rule("RCPT", r"5.. .*", Ruling.REFUSED),  # a 550 without more: nobody there, or not for us
     _rule("DATA", r"554 .*", Ruling.REFUSED, r"no valid recipients"),
     _rule("DATA", r"5.. .*", Ruling.AGAIN),
     _rule("DOT", r"552 -|... 5\.3\.4|... 5\.2\.3", Ruling.TOO_LARGE),
@@ -126,7 +139,7 @@ def rule(stage: Stage, code: int, text: str) -> Ruling:
 def result(ruling: Ruling, detail: str) -> Deferred | Refused:
     """What is answered for the message; a ruling that asks for another try answers so when there is none left."""
     if ruling in REASONS:
-        return Refused(REASONS[ruling], detail)
+        return Refused(REASONS[ruling], detail, _SUPPRESS.get(ruling))
     match ruling:
         case Ruling.FAULT | Ruling.OPTION_REFUSED | Ruling.CLOSED:
             return Deferred(detail, Blame.PROVIDER)
