@@ -72,6 +72,13 @@ Hosts = Annotated[
 ]
 
 
+Domains = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[\w-]+(\.[\w-]+)+$")], ...],
+    BeforeValidator(_split),
+]
+"""Names of domains; what lies under them counts too."""
+
+
 def lists(creators: Creators, creator: str) -> bool:
     return any(name in ("*", creator.casefold()) for name in map(str.casefold, creators))
 
@@ -304,6 +311,28 @@ class DeliverySettings(_Section):
     max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
 
 
+class SuppressionSettings(_Section):
+    """Addresses that are left alone (channels 6.5)."""
+
+    key: SecretStr | None = None  # of what stands there in the place of addresses, and of links to unsubscribe
+    kept_for: timedelta = timedelta(days=730)  # entries that have ended, or were removed
+
+
+class CreatorContentSettings(_Section):
+    """What one creator may put into its messages, and as whom it may send (channels 3.2, 6.7)."""
+
+    links: Literal["off", "warn", "enforce"] = "off"
+    link_domains: Domains = ()  # where its links may lead; none: nowhere
+    active_html: bool = True  # scripts, forms, frames and the like in HTML
+    sender_domains: Domains = ()  # of the senders of emails; none: any
+    sms_senders: Words = ()  # of the protected names
+
+
+class ContentSettings(_Section):
+    protected_sms_senders: Words = ()  # names that only those creators may use to whom they are given
+    creators: dict[str, CreatorContentSettings] = {}  # by the creator's name, in any letter case; `*`: all others
+
+
 class ComposedSettings(_Section):
     """Emails with attachments, which are fetched when they leave.
 
@@ -455,6 +484,8 @@ class Settings(_Section):
     profile: ProfileSettings = ProfileSettings()
     feed: FeedSettings = FeedSettings()
     delivery: DeliverySettings = DeliverySettings()
+    suppression: SuppressionSettings = SuppressionSettings()
+    content: ContentSettings = ContentSettings()
     composed: ComposedSettings = ComposedSettings()
     prices: PriceSettings = PriceSettings()
     operations: OperationsSettings = OperationsSettings()

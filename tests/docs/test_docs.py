@@ -32,6 +32,7 @@ from varsel.recipients.load.rows import COLUMNS
 from varsel.recipients.personas import ORGANISATIONS, PERSONS
 from varsel.settings import (
     PROVIDER_TYPES,
+    CreatorContentSettings,
     LinkProviderSettings,
     ProviderSettings,
     SchemeSettings,
@@ -169,6 +170,7 @@ def test_the_list_of_settings_is_the_settings() -> None:
         *settings_of(ProviderSettings, "provider."),
         *(setting for type_ in PROVIDER_TYPES for setting in own_settings_of(type_)),
         *settings_of(SchemeSettings, "scheme."),
+        *settings_of(CreatorContentSettings, "creator_content."),
     ]
     assert [(name, default.strip()) for name, default in listed] == expected
 

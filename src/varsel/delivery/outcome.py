@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
+from varsel.delivery.gate import Gate, Withheld
 from varsel.delivery.ports import (
     Accepted,
     Blame,
@@ -17,6 +18,7 @@ from varsel.delivery.ports import (
 )
 from varsel.delivery.retry import return_delay, send_delay
 from varsel.delivery.store import Claimed, Recorded
+from varsel.delivery.suppression import NewEntry, ground_of
 from varsel.domain.ids import ClaimId
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.schedule import SendWindow
@@ -24,13 +26,14 @@ from varsel.domain.schedule import SendWindow
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of this stage. `settle_after` None: at expiry."""
+    """Settings of this stage. `settle_after` None: at expiry. `gate`: what must not leave; None: all may."""
 
     settle_after: timedelta | None
     unknown_wait: timedelta
     max_attempts: int
     window: SendWindow
     max_resends: int = 2  # after tries of unknown outcome
+    gate: Gate | None = None
 
 
 class Answering(Protocol):
@@ -61,7 +64,8 @@ def recorded(
     base = Recorded(row.id, claim, provider.name, row.attempt, State.NEW, detail=result.detail)
     match result:
         case Refused():
-            return base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
+            suppress = _suppressed(row, result, channel, provider.name, rules, now)
+            return base._replace(state=State.FAILED, outcome="refused", reason=result.reason, suppress=suppress)
         case Deferred():
             return _deferred(base, row, result, channel=channel, rules=rules, now=now, elsewhere=elsewhere)
         case Unknown():
@@ -93,6 +97,30 @@ def _deferred(
     if row.attempt >= rules.max_attempts:
         return base._replace(state=State.FAILED, reason=Reason.UNSPECIFIED)
     return base._replace(wake_at=now + (result.retry_after or send_delay(channel, row.lane, row.attempt)))
+
+
+def withheld(row: Claimed, claim: ClaimId, provider: str, held: Withheld) -> Recorded:
+    """What becomes of a claimed notification that the gate lets nobody send. It is not counted as a try."""
+    failed = Recorded(row.id, claim, provider, row.attempt, State.FAILED, outcome=held.outcome, reason=held.reason)
+    return failed._replace(detail=held.detail, uncharged=1, entry=held.entry)
+
+
+def _suppressed(
+    row: Claimed, result: Refused, channel: Channel, provider: str, rules: Rules, now: datetime
+) -> NewEntry | None:
+    """What a refusal means for the next message to the address."""
+    key = rules.gate.key if rules.gate else None
+    if result.suppress is None or key is None:
+        return None
+    return key.entry(
+        ground_of(result.suppress),
+        channel,
+        row.address,
+        creator=row.creator_name,
+        provider=provider,
+        source=f"refusal of {provider}, notification {row.id}",
+        now=now,
+    )
 
 
 def _accepted(

@@ -22,7 +22,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """One email, complete: keywords are filled in. `order` is the same for all who get the same template."""
+    """One email, complete: keywords are filled in. `order` is the same for all who get the same template.
+
+    `unsubscribe`: where its reader may ask for no more of the kind (RFC 8058); None: it is not of such a kind.
+    """
 
     id: NotificationId
     order: OrderId
@@ -34,6 +37,7 @@ class Email:
     content_type: ContentType
     expires_at: datetime
     files: tuple[File, ...] = ()
+    unsubscribe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from varsel.db import Conn, ReadConn, execute, fetch
+from varsel.delivery import suppression_store
+from varsel.delivery.suppression import NewEntry
 from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, WorkerId
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Attachment, ContentType, EmailTemplate, Lane, SmsTemplate
@@ -61,7 +63,7 @@ UPDATE notification n SET wake_at = w.wake_at
 """
 
 TEMPLATES = """
-SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body
+SELECT order_id, email_sender, email_subject, email_body, email_content_type, email_unsubscribable, sms_sender, sms_body
   FROM order_content WHERE order_id = ANY(%(orders)b)
 """
 
@@ -156,6 +158,7 @@ class Recorded(NamedTuple):
     """What became of one claimed notification.
 
     `uncharged` 1: not a try that counts against the message. `returned` 1: a try that counts against the provider.
+    `suppress`: what it means for the next message to the address. `entry`: of the suppression list, that stopped it.
     """
 
     id: NotificationId
@@ -173,6 +176,8 @@ class Recorded(NamedTuple):
     uncharged: int = 0
     returned: int = 0
     missed: bool = False  # the provider could not take it: others come before it next time
+    suppress: NewEntry | None = None
+    entry: UUID | None = None
 
 
 class Share(NamedTuple):
@@ -256,6 +261,7 @@ async def record(
         fated = dict(await fetch(conn, RECORD, _record_params(rows, now), lambda order, n: (OrderId(order), int(n))))
         completed = await fates.count_fates(conn, fated, now=now)
         await _write_ledger(conn, rows, now)
+        await _mind_suppression(conn, rows, now)
     else:
         completed = frozenset()
     if ended:
@@ -275,6 +281,14 @@ async def _write_ledger(conn: Conn, rows: Sequence[Recorded], now: datetime) -> 
             "details": [r.detail for r in explained],
         }
         await execute(conn, LEDGER, params)
+
+
+async def _mind_suppression(conn: Conn, rows: Sequence[Recorded], now: datetime) -> None:
+    """Mostly nothing: then nothing is asked of the database."""
+    if entries := [r.suppress for r in rows if r.suppress]:
+        await suppression_store.add(conn, entries, now=now)
+    if hit := [r.entry for r in rows if r.entry]:
+        await suppression_store.count_hits(conn, hit, now=now)
 
 
 def _record_params(rows: Sequence[Recorded], now: datetime) -> dict[str, Any]:
@@ -312,8 +326,13 @@ def _templates(
     e_subject: str | None,
     e_body: str | None,
     e_type: str,
+    e_unsubscribable: bool,
     s_sender: str | None,
     s_body: str | None,
 ) -> Templates:
-    email = EmailTemplate(e_sender or "", e_subject or "", e_body, ContentType(e_type)) if e_body is not None else None
-    return Templates(OrderId(order), email, SmsTemplate(s_sender or "", s_body) if s_body is not None else None)
+    email, sms = None, None
+    if e_body is not None:
+        email = EmailTemplate(e_sender or "", e_subject or "", e_body, ContentType(e_type), e_unsubscribable)
+    if s_body is not None:
+        sms = SmsTemplate(s_sender or "", s_body)
+    return Templates(OrderId(order), email, sms)

@@ -107,10 +107,13 @@ BULK_FROM_RECIPIENTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class EmailTemplate:
+    """`unsubscribable`: its readers may ask for no more of the kind (channels 6.6)."""
+
     sender: str
     subject: str
     body: str
     content_type: ContentType = ContentType.PLAIN
+    unsubscribable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ WITH given AS MATERIALIZED (
         id uuid, creator_id int, chain_id uuid, kind order_kind, channel order_channel, lane smallint,
         recipient_count int, senders_reference text, requested_send_time timestamptz, created_at timestamptz,
         wake_at timestamptz, email_sender text, email_subject text, email_body text, email_content_type text,
-        sms_sender text, sms_body text, recipients jsonb, sending_time text, ignore_reservation boolean,
-        allow_stale boolean, resource_id text, resource_action text, condition_endpoint text, attachments jsonb)
+        email_unsubscribable boolean, sms_sender text, sms_body text, recipients jsonb, sending_time text,
+        ignore_reservation boolean, allow_stale boolean, resource_id text, resource_action text,
+        condition_endpoint text, attachments jsonb)
 ), chained AS (
     INSERT INTO order_chain (id, creator_id, idempotency_id, idempotency_key, family, request_hash, created_at,
                              dialog_id, transmission_id, shipments)
@@ -50,11 +51,13 @@ WITH given AS MATERIALIZED (
            created_at, created_at, wake_at
       FROM accepted
 ), filled AS (
-    INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type, sms_sender,
-                               sms_body, recipients, sending_time, ignore_reservation, allow_stale, resource_id,
-                               resource_action, condition_endpoint, attachments)
-    SELECT id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
-           sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint, attachments
+    INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type,
+                               email_unsubscribable, sms_sender, sms_body, recipients, sending_time,
+                               ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
+                               attachments)
+    SELECT id, email_sender, email_subject, email_body, email_content_type, email_unsubscribable, sms_sender, sms_body,
+           recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
+           attachments
       FROM accepted
 )
 SELECT id FROM chained
@@ -169,6 +172,7 @@ def _row(order: Order, creator: CreatorId, now: datetime) -> dict[str, Any]:
         "email_subject": email and email.subject,
         "email_body": email and email.body,
         "email_content_type": email and email.content_type,
+        "email_unsubscribable": bool(email and email.unsubscribable),
         "sms_sender": sms and sms.sender,
         "sms_body": sms and sms.body,
         "recipients": [recipient_document(r) for r in order.recipients],

@@ -1,12 +1,10 @@
-"""The text part of an HTML mail (channels 2.2): what a reader would see, with the addresses of links written out.
-
-A scanner of our own, because every step of it moves forward: the standard library's parser needs minutes for half a
-megabyte of unclosed tags, and a sender may send that. What is never closed is dropped, as browsers do.
-"""
+"""The text part of an HTML mail (channels 2.2): what a reader would see, with the addresses of links written out."""
 
 import re
 from html import unescape
 from typing import Final
+
+from varsel.domain.markup import attribute, scan
 
 _RAW: Final = frozenset(
     {"script", "style", "title", "template", "textarea", "noscript", "iframe"}
@@ -16,59 +14,14 @@ _PARAGRAPHS: Final = frozenset(
 )
 _LINES: Final = frozenset({"div", "tr", "li", "section", "article", "header", "footer", "dt", "dd", "address"})
 _CELLS: Final = frozenset({"td", "th"})
-_NAME: Final = re.compile(r"/?([a-zA-Z][^\s/>]*)")
-_TO_VALUE_OR_END: Final = re.compile(r"""[^>=]*(?:=\s*(["'])?|>)""")
-_ATTRIBUTE: Final = re.compile(r"""([^\s=/>"']+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]*)))?""")
 _UNSHOWN_LINK: Final = re.compile(r"(?:#|javascript:|data:)", re.IGNORECASE)
 
 
 def text_of(html: str) -> str:
     """Paragraphs apart by one blank line, `- ` before list items, `text (URL)` for links."""
     page = _Page()
-    at = 0
-    while (begin := html.find("<", at)) >= 0:
-        page.add(html[at:begin])
-        at = _markup(html, begin, page)
-    page.add(html[at:])
+    scan(html, page, raw=_RAW)
     return page.text()
-
-
-def _markup(html: str, begin: int, page: "_Page") -> int:
-    """Read what starts with the `<` at `begin`; returns where to go on."""
-    name = _NAME.match(html, begin + 1)
-    if html.startswith("<!--", begin):
-        return _after("-->", html, begin + 4)
-    if html.startswith(("<!", "<?"), begin):
-        return _after(">", html, begin)
-    if name is None:
-        page.add("<")
-        return begin + 1
-    end = _tag_end(html, name.end())
-    tag = name[1].lower()
-    if html[begin + 1] == "/":
-        page.end(tag)
-    else:
-        page.start(tag, html[name.end() : end])
-        if tag in _RAW:
-            closing = re.compile(rf"</{tag}(?=[\s/>])", re.IGNORECASE).search(html, end)
-            return closing.start() if closing else len(html)
-    return end
-
-
-def _after(what: str, html: str, at: int) -> int:
-    found = html.find(what, at)
-    return len(html) if found < 0 else found + len(what)
-
-
-def _tag_end(html: str, at: int) -> int:
-    """Behind the `>` of a tag; one inside a quoted value does not count."""
-    while found := _TO_VALUE_OR_END.match(html, at):
-        at = found.end()
-        if html[at - 1] == ">":
-            return at
-        if found[1]:
-            at = _after(found[1], html, at)
-    return len(html)
 
 
 class _Page:
@@ -91,9 +44,9 @@ class _Page:
 
     def start(self, tag: str, attributes: str) -> None:
         if tag == "a":
-            self._begin_link(_attribute("href", attributes))
+            self._begin_link(attribute("href", attributes))
         elif tag == "img":
-            self._pieces.append(_one_line(_attribute("alt", attributes)))
+            self._pieces.append(_one_line(attribute("alt", attributes)))
         self._break(tag)
         if tag == "li":
             self._pieces.append("- ")
@@ -126,13 +79,6 @@ class _Page:
         shown = "".join(self._pieces[self._link_from :]).strip()
         if shown not in (link, link.removeprefix("mailto:")):
             self._pieces.append(f" ({link})" if shown else link)
-
-
-def _attribute(name: str, attributes: str) -> str:
-    for found in _ATTRIBUTE.finditer(attributes):
-        if found[1].lower() == name:
-            return unescape(found[2] or found[3] or found[4] or "")
-    return ""
 
 
 def _one_line(markup: str) -> str:

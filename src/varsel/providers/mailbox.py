@@ -3,19 +3,14 @@
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
-import idna
-
 from varsel.domain.address import mask_email
+from varsel.domain.hosts import to_a_labels
 from varsel.log import scrub
 
 _MAX_ADDRESS: Final = 320
 _MAX_LOCAL: Final = 64  # octets
-_MAX_DOMAIN: Final = 253
-_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
-_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _DOT_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\U0010ffff-]+")
 _NEVER: Final = re.compile(r'[\x00-\x20\x7f"\\]')
 _BREAKING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # controls, and what `str.splitlines` breaks at
@@ -61,21 +56,6 @@ def _valid_local(local: str) -> bool:
     if any(unicodedata.category(letter)[0] in "CZ" for letter in local):  # controls, blanks, lone surrogates
         return False
     return len(local.encode()) <= _MAX_LOCAL
-
-
-@lru_cache(maxsize=4096)
-def to_a_labels(domain: str) -> str | None:
-    """The domain as it goes on the wire, by IDNA 2008 with the UTS 46 mapping; None when it is none.
-
-    Not the `idna` codec of the standard library: that is IDNA 2003 and makes another domain of `faß.de`.
-    """
-    if not domain.isascii():
-        try:
-            domain = idna.encode(domain, uts46=True).decode()
-        except UnicodeError:  # the package's own errors are of this kind
-            return None
-    domain = domain.lower()
-    return domain if len(domain) <= _MAX_DOMAIN and _DOMAIN.fullmatch(domain) else None
 
 
 def clean(text: str) -> str:

@@ -1,0 +1,27 @@
+"""What each creator may put into its messages, by the settings (channels 6.7)."""
+
+from varsel.domain.content import Content, Strictness, fold_names
+from varsel.domain.links import domains_of
+from varsel.settings import ContentSettings, CreatorContentSettings
+
+
+class Contents:
+    """Raises `ValueError` for a domain that is none."""
+
+    def __init__(self, settings: ContentSettings) -> None:
+        self._protected = fold_names(settings.protected_sms_senders)
+        self._own = {name.casefold(): self._content(own) for name, own in settings.creators.items()}
+        self._others = self._own.get("*") or self._content(CreatorContentSettings())
+
+    def of(self, creator: str | None) -> Content:
+        """None: a creator that is not known yet."""
+        return self._own.get(creator.casefold(), self._others) if creator else self._others
+
+    def _content(self, own: CreatorContentSettings) -> Content:
+        return Content(
+            links=Strictness(own.links),
+            link_domains=domains_of(own.link_domains),
+            active_html=own.active_html,
+            sender_domains=domains_of(own.sender_domains),
+            protected=self._protected - fold_names(own.sms_senders),
+        )
