@@ -67,6 +67,7 @@ class Road:
     outages: Outages | None = None
     recipients_a_turn: int = 10_000
     mail_routing: Routing = field(default_factory=Routing)
+    sms_routing: Routing = field(default_factory=Routing)
     more_mail: list[tuple[FakeProvider, Routing]] = field(default_factory=list)  # other providers of the pool
     more_sms: list[tuple[FakeProvider, Routing]] = field(default_factory=list)
 
@@ -124,7 +125,7 @@ class Road:
         return Pool(self.db, Channel.EMAIL, [(self.mail, self.mail_routing), *self.more_mail])
 
     def sms_pool(self) -> Pool[Sms]:
-        return Pool(self.db, Channel.SMS, [(self.sms, Routing()), *self.more_sms])
+        return Pool(self.db, Channel.SMS, [(self.sms, self.sms_routing), *self.more_sms])
 
     def sweeper(self, shift: timedelta = timedelta()) -> Sweeper:
         return Sweeper(

@@ -77,7 +77,7 @@ class Sending(Generic[Message]):
         return not self._claims and not self._recorder.busy
 
     async def send_due(self) -> int:
-        """Claim what the providers can take and begin to send it. Returns how many were claimed; 0: nothing is due.
+        """Claim what the providers can take and begin to send it. Returns of how many that decided; 0: nothing is due.
 
         Waits while enough is claimed already. Raises `Unavailable` when the database fails.
         """
@@ -87,9 +87,11 @@ class Sending(Generic[Message]):
             return 0
         await self._settle_doubts()
         for lane in _LANES:
-            if shares := await self._claim(lane, ready):
+            shares, postponed = await self._claim(lane, ready)
+            if shares:
                 await self._begin_all(shares)
-                return sum(len(share.rows) for share in shares.values())
+            if shares or postponed:
+                return sum(len(share.rows) for share in shares.values()) + postponed
         return 0
 
     def halt(self) -> None:
@@ -154,34 +156,35 @@ class Sending(Generic[Message]):
                 await store.give_back(conn, self._doubtful, self._worker)
             self._doubtful.clear()
 
-    async def _claim(self, lane: Lane, ready: Sequence[Member[Message]]) -> dict[Member[Message], Share]:
-        """From where the last claim of the lane ended, once around all creators."""
+    async def _claim(self, lane: Lane, ready: Sequence[Member[Message]]) -> tuple[dict[Member[Message], Share], int]:
+        """From where the last claim of the lane ended, once around all creators. Also, how many have to wait."""
         claims = {member: ClaimId(uuid7()) for member in ready}
         limit = min(_MOST_CLAIMED, sum(member.limit for member in ready))
         began, after = self._after[lane], self._after[lane]
         self._doubtful.update(claims.values())
         shares: dict[Member[Message], Share] = {}
+        postponed = 0
         for _ in range(_MOST_TURNS):
             async with self._db.transaction() as conn:
                 rows, after = await store.pick(
                     conn, channel=self._pool.channel, lane=lane, after=after, limit=limit, now=self._clock.now()
                 )
                 if rows:
-                    shares = await self._share(conn, rows, claims)
+                    shares, postponed = await self._share(conn, rows, claims)
                     await store.take(conn, list(shares.values()), self._worker)
             self._after[lane] = after
-            if shares:
+            if shares or postponed:
                 break
             if not after:
                 if not began:
                     break
                 began = 0  # what stands before where we began
         self._doubtful.difference_update(claim for member, claim in claims.items() if member not in shares)
-        return shares
+        return shares, postponed
 
     async def _share(
         self, conn: Conn, rows: Sequence[Claimed], claims: dict[Member[Message], ClaimId]
-    ) -> dict[Member[Message], Share]:
+    ) -> tuple[dict[Member[Message], Share], int]:
         """Who sends what. What no instance can take now waits outside the queue; what is too much stays in it."""
         able = [m for m in claims if not m.on_trial or await pool_store.take_trial(conn, m.name)]
         room = {member: member.limit for member in able}
@@ -202,7 +205,7 @@ class Sending(Generic[Message]):
         for member in able:
             if member.on_trial and not given[member]:
                 await pool_store.return_trial(conn, member.name)
-        return {m: Share(claims[m], m.name, chosen) for m, chosen in given.items() if chosen}
+        return {m: Share(claims[m], m.name, chosen) for m, chosen in given.items() if chosen}, len(waiting)
 
     def _message(self, row: Claimed, templates: Templates | None) -> Message | None:
         """None, and an alarm, when a bug or a missing text makes it impossible: the others of the claim go on."""
