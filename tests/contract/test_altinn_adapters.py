@@ -104,6 +104,7 @@ async def test_1201_pairs_make_three_decisions_and_each_permit_counts_once(regis
     assert sizes(registers, "parties/query", "data") == [100] * 12
 
 
+@pytest.mark.assertion("registries-faults", 36)
 @pytest.mark.assertion("registries", 103)
 async def test_party_ids_of_some_are_an_answer_although_others_are_unknown(registers: Registers) -> None:
     adapter = registers.register_adapter()

@@ -253,6 +253,27 @@ async def test_what_names_nobody_is_left_out(directory: ContactDirectory) -> Non
     assert await directory.external_identities([]) == {}
 
 
+@pytest.mark.assertion("registries", 114)
+async def test_of_every_persona_the_copies_answer_as_live_registers_do(database: Database) -> None:
+    """Nobody asks over HTTP for what our tables say (design 8); whoever asks through the port hears the same."""
+
+    async def answers(directory: ContactDirectory) -> list[object]:
+        people, units = list(PERSONS.values()), list(ORGANISATIONS.values())
+        pairs = [(unit, user) for unit in units for user in (101, 102, 103)]
+        urns = [LOGIN + GUEST, f"urn:altinn:username:{OLD_USER}", "urn:altinn:username:nobody"]
+        return [
+            *[await directory.persons(people, allow_stale=stale, now=NOW) for stale in (True, False)],
+            # an organisation without any address is known to our tables, and not to the register of addresses
+            {n: found for n, found in (await directory.organisations(units)).items() if found.emails or found.mobiles},
+            await directory.external_identities(urns),
+            *[await directory.user_addresses(units, resource) for resource in (DEMO_RESOURCE, "another")],
+            await directory.permitted(pairs, resource_id=DEMO_RESOURCE, action="read", now=NOW),
+        ]
+
+    async with local(database) as copies, altinn(database) as live:
+        assert await answers(copies) == await answers(live)
+
+
 async def test_each_answer_tells_how_old_its_addresses_are_and_who_wrote_the_record(
     directory: ContactDirectory,
 ) -> None:

@@ -113,6 +113,7 @@ async def test_many_requests_that_are_refused_at_once_cost_one_token(
         await client.close()
 
 
+@pytest.mark.assertion("registries-faults", 17)
 async def test_a_token_that_still_holds_is_used_to_its_end_while_none_is_to_be_had(
     ours: Maskinporten, theirs: MaskinportenSimulator, seconds: Seconds
 ) -> None:
@@ -126,6 +127,7 @@ async def test_a_token_that_still_holds_is_used_to_its_end_while_none_is_to_be_h
     assert caught.value.transient
 
 
+@pytest.mark.assertion("registries-faults", 17)
 @pytest.mark.parametrize("kind", ["drop", "not-json"])
 async def test_an_outage_may_pass(ours: Maskinporten, theirs: MaskinportenSimulator, kind: str) -> None:
     theirs.fail(kind)
@@ -135,6 +137,7 @@ async def test_an_outage_may_pass(ours: Maskinporten, theirs: MaskinportenSimula
     assert await ours.token(SCOPES)
 
 
+@pytest.mark.assertion("registries-faults", 18)
 async def test_clocks_that_differ_are_measured_and_not_asked_again(
     ours: Maskinporten, theirs: MaskinportenSimulator, seconds: Seconds
 ) -> None:

@@ -17,6 +17,8 @@ from varsel.api.organisation_addresses import RESOURCE
 from varsel.clock import ManualClock
 from varsel.db import Database, execute
 from varsel.issuer import CREATE_SCOPE
+from varsel.providers.business_addresses import BusinessReception
+from varsel.providers.feed_http import FeedClient
 from varsel.recipients.local import LocalDirectory
 from varsel.recipients.personas import OFFICIAL_ADDRESSES
 from varsel.registry_sync.ports import AddressReception
@@ -218,6 +220,8 @@ async def test_what_the_register_refuses_is_not_stored(book: Book) -> None:
     before = await book.feeds.rows("SELECT * FROM registry.org_address ORDER BY id")
     book.feeds.business.fail("refused")
     assert (await book.call("POST", path(), NEW)).status == 502
+    await book.follow()
+    assert await book.feeds.rows("SELECT * FROM registry.org_address ORDER BY id") == before
     book.feeds.business.fail("status", status=503)
     assert (await book.call("POST", path(), NEW)).status == 502
     book.feeds.business.fail("drop")
@@ -248,6 +252,7 @@ async def test_a_feed_that_is_quicker_than_our_answer_makes_no_second_row(book: 
     assert (await book.row(NEW["email"]))[2:4] == (True, False)
 
 
+@pytest.mark.assertion("registries-faults", 37)
 async def test_a_change_that_only_the_register_has_is_accepted_and_healed_by_the_feed(book: Book) -> None:
     """F37: our database refuses the row after the register has taken the address."""
     async with book.feeds.db.autocommit() as conn:
@@ -264,6 +269,29 @@ async def test_a_change_that_only_the_register_has_is_accepted_and_healed_by_the
     again = await book.call("POST", path(), NEW)
     assert again.status == 200
     assert len(book.told) == 1
+
+
+@pytest.mark.assertion("registries-faults", 38)
+async def test_a_register_that_keeps_us_waiting_is_502_and_the_same_request_may_come_again(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """It has taken the address, but we do not hear of it."""
+    async with running_feeds(database, companies=World.personas(clock.now())) as feeds:
+        impatient = FeedClient(total=timedelta(seconds=0.3))
+        parts = await opened(database, clock, tmp_path, BusinessReception(feeds.business.url, impatient))
+        await feeds.addresses().run()
+        feeds.business.fail("stall", path=DEFINE)
+        async with serving(create_app(parts)) as port:
+            assert parts.issuer
+            book = Book(Users(Client(port, parts.issuer), database), feeds)
+            assert (await book.call("POST", path(), NEW)).status == 502
+            assert NEW["email"] not in await book.listed()
+            await book.follow()
+            assert NEW["email"] in await book.looked_up()
+            assert (await book.call("POST", path(), NEW)).status == 200
+            assert len(book.told) == 1
+        await parts.feed.close()
+        await impatient.close()
 
 
 # Changing

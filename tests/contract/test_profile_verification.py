@@ -177,6 +177,7 @@ async def test_what_cannot_be_an_address_or_a_code_is_refused(users: Users) -> N
         assert list((await verify(users, code)).errors) == ["VerificationCode"]
 
 
+@pytest.mark.assertion("registries-faults", 45)
 async def test_a_code_that_could_not_be_sent_is_500_and_its_cool_down_counts(
     users: Users, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -70,6 +70,7 @@ def asked(registers: Registers, question: str) -> list[int]:
     return [asked.status for simulator in simulators for asked in simulator.asked(PATHS[question])]
 
 
+@pytest.mark.assertion("registries-faults", 32)
 @pytest.mark.assertion("registries", 32)
 @every_question
 @pytest.mark.parametrize(
@@ -181,6 +182,7 @@ async def test_a_short_throttle_is_waited_for_and_a_long_one_is_passed_on(regist
 # The decision point
 
 
+@pytest.mark.assertion("registries-faults", 34, 35)
 @pytest.mark.assertion("registries", 83)
 @pytest.mark.parametrize("kind", ["indeterminate", "short"])
 async def test_what_the_decision_point_leaves_open_is_no_refusal(registers: Registers, kind: str) -> None:
@@ -211,6 +213,7 @@ async def test_where_register_knows_no_party_nobody_is_asked(registers: Register
     assert not registers.authorization.requests
 
 
+@pytest.mark.assertion("registries-faults", 33)
 async def test_a_number_with_wrong_check_digits_costs_its_neighbours_nothing(registers: Registers) -> None:
     names = await registers.directory().names([P1, "14838510035", O1, "310001008", "abc", ""])
     assert names == {P1: "ROLIG FJORD", O1: "FJELL OG FJORD AS"}

@@ -336,6 +336,7 @@ async def check_addresses(feeds: Feeds) -> None:
 # Deaths at known places
 
 
+@pytest.mark.assertion("registries-faults", 3)
 @pytest.mark.assertion("registries", 25)
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_page_that_was_not_committed_leaves_no_trace_and_comes_again(feeds: Feeds, place: str) -> None:
@@ -352,6 +353,7 @@ async def test_a_page_that_was_not_committed_leaves_no_trace_and_comes_again(fee
     assert outcomes == [("abandoned", 0), ("done", 3)]
 
 
+@pytest.mark.assertion("registries-faults", 4)
 async def test_a_run_that_dies_between_pages_goes_on_behind_the_last_one(feeds: Feeds) -> None:
     feeds.krr.page_size = 2
     for index in range(5):
@@ -362,6 +364,7 @@ async def test_a_run_that_dies_between_pages_goes_on_behind_the_last_one(feeds: 
     assert (await runs.whole()).counts == store.Counts(inserted=1)
 
 
+@pytest.mark.assertion("registries-faults", 24)
 async def test_without_the_database_the_run_counts_as_abandoned_and_the_page_comes_again(feeds: Feeds) -> None:
     """F24: every connection is cut while a page is merged."""
     feeds.krr.change(person(1))

@@ -80,6 +80,7 @@ async def test_an_email_address_wins_over_a_number(feeds: Feeds) -> None:
     assert await feeds.emails() == {("a", O1, "post@example.com")}
 
 
+@pytest.mark.assertion("registries-faults", 27)
 @pytest.mark.assertion("registries", 46)
 async def test_a_removed_address_is_gone_and_an_unknown_one_is_no_error(feeds: Feeds) -> None:
     tell(feeds, "a", O1, "post@example.com", 10)
@@ -100,6 +101,7 @@ async def test_what_is_no_organisations_is_passed_over_and_the_cursor_moves(feed
     assert await feeds.cursor(ADDRESSES, "position_at") == NOW
 
 
+@pytest.mark.assertion("registries-faults", 8)
 @pytest.mark.assertion("registries", 48)
 @pytest.mark.parametrize(
     ("entry", "reason"),
@@ -132,6 +134,7 @@ async def test_a_malformed_entry_is_set_aside_and_its_neighbours_are_taken(
     assert await feeds.cursor(ADDRESSES, "position_at") == NOW
 
 
+@pytest.mark.assertion("registries-faults", 15)
 @pytest.mark.assertion("registries", 49)
 async def test_pages_are_followed_to_the_last_and_never_to_another_host(feeds: Feeds) -> None:
     for n in range(5):
@@ -143,6 +146,7 @@ async def test_pages_are_followed_to_the_last_and_never_to_another_host(feeds: F
     assert len(asked(feeds)) == 4
 
 
+@pytest.mark.assertion("registries-faults", 15)
 async def test_pages_that_lead_in_a_circle_end_the_run(feeds: Feeds) -> None:
     for n in range(5):
         tell(feeds, f"id{n}", O1, f"p{n}@example.com", 10 - n)
@@ -151,6 +155,7 @@ async def test_pages_that_lead_in_a_circle_end_the_run(feeds: Feeds) -> None:
     assert len(asked(feeds)) <= 3
 
 
+@pytest.mark.assertion("registries-faults", 11)
 async def test_an_answer_without_entries_is_no_answer(feeds: Feeds) -> None:
     feeds.business.fail("malformed")
     assert (await sync(feeds)).error == "protocol"
@@ -189,6 +194,7 @@ async def test_an_address_deleted_here_that_the_register_sends_again_is_active(f
     assert await feeds.emails() == {("a", O1, "post@example.com")}
 
 
+@pytest.mark.assertion("registries-faults", 7)
 @pytest.mark.assertion("registries", 52)
 async def test_an_older_change_of_an_address_changes_nothing(feeds: Feeds) -> None:
     tell(feeds, "a", O1, "new@example.com", 5)

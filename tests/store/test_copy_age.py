@@ -43,6 +43,7 @@ async def grow_old(feeds: Feeds, age: timedelta) -> None:
         await execute(conn, sql, {"age": age})
 
 
+@pytest.mark.assertion("registries-faults", 1)
 @pytest.mark.assertion("registries", 41)
 async def test_a_copy_answers_once_it_is_whole_and_while_it_is_recent(database: Database) -> None:
     async with running_feeds(database) as feeds:

@@ -111,6 +111,7 @@ async def test_who_is_deleted_last_in_a_page_ends_deleted(feeds: Feeds) -> None:
     assert await feeds.people() == {key(1): (None, False, True)}
 
 
+@pytest.mark.assertion("registries-faults", 28)
 async def test_who_registers_again_is_back_with_nothing_of_the_old(feeds: Feeds) -> None:
     feeds.krr.history = True
     feeds.krr.page_size = 1
@@ -130,6 +131,7 @@ async def test_an_older_snapshot_on_a_later_page_does_not_undo_a_deletion(feeds:
     assert (await feeds.people())[key(1)] == (None, False, True)
 
 
+@pytest.mark.assertion("registries-faults", 5)
 @pytest.mark.assertion("registries", 22)
 async def test_pages_that_come_again_write_nothing(feeds: Feeds) -> None:
     for number in range(5):
@@ -146,6 +148,7 @@ async def test_pages_that_come_again_write_nothing(feeds: Feeds) -> None:
     assert await feeds.rows("SELECT ctid::text, xmin::text, changed_at FROM registry.person ORDER BY 1") == before
 
 
+@pytest.mark.assertion("registries-faults", 12)
 @pytest.mark.assertion("registries", 23)
 async def test_an_empty_page_moves_the_cursor_and_the_run_goes_on(feeds: Feeds) -> None:
     for number in range(4):
@@ -157,6 +160,7 @@ async def test_an_empty_page_moves_the_cursor_and_the_run_goes_on(feeds: Feeds) 
     assert await feeds.cursor(KRR, "position") == 4
 
 
+@pytest.mark.assertion("registries-faults", 2)
 @pytest.mark.assertion("registries", 24)
 async def test_a_register_that_fails_between_pages_leaves_what_was_read(feeds: Feeds) -> None:
     for number in range(4):
@@ -172,6 +176,7 @@ async def test_a_register_that_fails_between_pages_leaves_what_was_read(feeds: F
     assert await feeds.cursor(KRR, "consecutive_failures") == 0
 
 
+@pytest.mark.assertion("registries-faults", 1)
 async def test_a_page_is_tried_five_times_with_longer_and_longer_waits(feeds: Feeds) -> None:
     feeds.krr.fail("status", times=9, status=503)
     assert (await sync(feeds)).error == "http_503"
@@ -179,6 +184,7 @@ async def test_a_page_is_tried_five_times_with_longer_and_longer_waits(feeds: Fe
     assert [round(pause / expected) for pause, expected in zip(feeds.pauses, (1, 2, 4, 8), strict=True)] == [1] * 4
 
 
+@pytest.mark.assertion("registries-faults", 10)
 @pytest.mark.parametrize("kind", ["drop", "truncate", "not-json"])
 async def test_what_may_pass_is_tried_again(feeds: Feeds, kind: str) -> None:
     feeds.krr.change(person(1))
@@ -194,6 +200,7 @@ async def test_what_a_person_must_mend_is_not_tried_again(feeds: Feeds, status: 
     assert feeds.pauses == []
 
 
+@pytest.mark.assertion("registries-faults", 11)
 async def test_an_answer_of_another_shape_ends_the_run(feeds: Feeds) -> None:
     feeds.krr.fail("malformed")
     assert (await sync(feeds)).error == "protocol"
@@ -201,12 +208,21 @@ async def test_an_answer_of_another_shape_ends_the_run(feeds: Feeds) -> None:
     assert await feeds.cursor(KRR, "position") == 0
 
 
+@pytest.mark.assertion("registries-faults", 19)
 async def test_we_wait_as_long_as_the_register_asks_us_to(feeds: Feeds) -> None:
     feeds.krr.fail("status", status=429, headers={"Retry-After": "120"})
     assert (await sync(feeds)).outcome == "done"
     assert feeds.pauses == [120.0]
 
 
+@pytest.mark.assertion("registries-faults", 20)
+async def test_a_register_that_throttles_without_a_word_is_asked_more_and_more_rarely(feeds: Feeds) -> None:
+    feeds.krr.fail("status", times=9, status=429)
+    assert (await sync(feeds)).error == "throttled"
+    assert [round(pause / expected) for pause, expected in zip(feeds.pauses, (1, 2, 4, 8), strict=True)] == [1] * 4
+
+
+@pytest.mark.assertion("registries-faults", 21)
 async def test_a_register_that_wants_a_day_is_left_alone_for_a_day(feeds: Feeds) -> None:
     feeds.krr.fail("status", status=429, headers={"Retry-After": "86400"})
     assert (await sync(feeds)).error == "throttled"
@@ -215,6 +231,7 @@ async def test_a_register_that_wants_a_day_is_left_alone_for_a_day(feeds: Feeds)
     assert await feeds.persons(shift=timedelta(hours=25)).run() is not None
 
 
+@pytest.mark.assertion("registries-faults", 13)
 async def test_a_position_that_stands_still_is_asked_once_more_and_then_told(feeds: Feeds) -> None:
     feeds.krr.fail("standstill", times=1)
     assert (await sync(feeds)).outcome == "done"
@@ -223,6 +240,7 @@ async def test_a_position_that_stands_still_is_asked_once_more_and_then_told(fee
     assert (await sync(feeds)).error == "upstream_stalled"
 
 
+@pytest.mark.assertion("registries-faults", 14)
 @pytest.mark.assertion("registries", 26)
 async def test_a_register_that_begins_anew_stops_us_until_a_person_acts(feeds: Feeds) -> None:
     feeds.krr.change(person(1))
@@ -238,6 +256,7 @@ async def test_a_register_that_begins_anew_stops_us_until_a_person_acts(feeds: F
     assert feeds.krr.asked(CHANGES)[-1].body == {"fraEndringsId": 0}
 
 
+@pytest.mark.assertion("registries-faults", 16)
 @pytest.mark.assertion("registries", 99)
 async def test_a_token_that_is_refused_is_renewed_once(feeds: Feeds) -> None:
     feeds.krr.change(person(1))
@@ -260,6 +279,7 @@ async def test_without_the_scope_of_the_feed_nothing_is_read(feeds: Feeds) -> No
 # What cannot be read
 
 
+@pytest.mark.assertion("registries-faults", 8)
 @pytest.mark.assertion("registries", 27)
 async def test_a_record_without_a_number_is_set_aside_and_its_neighbours_are_taken(feeds: Feeds) -> None:
     for number in range(4):
@@ -280,6 +300,7 @@ async def test_poison_is_counted_each_time_and_kept_once(feeds: Feeds) -> None:
     assert await feeds.rows("SELECT seen_count, resolved_at FROM registry.quarantine") == [(3, None)]
 
 
+@pytest.mark.assertion("registries-faults", 9)
 async def test_a_page_that_is_mostly_unreadable_is_a_change_of_format(feeds: Feeds) -> None:
     await feed_raw(feeds, *[{"personidentifikator": key(n), "status": "NY"} for n in range(20)])
     assert await feeds.cursor(KRR, "last_error") == "format_changed"
@@ -415,6 +436,7 @@ async def test_what_a_file_brought_is_the_feeds_from_then_on_but_for_names(feeds
 # Leases
 
 
+@pytest.mark.assertion("registries-faults", 22)
 @pytest.mark.assertion("registries", 29)
 async def test_workers_that_start_together_make_one_run_in_an_interval(feeds: Feeds) -> None:
     feeds.krr.change(person(1))
@@ -425,6 +447,7 @@ async def test_workers_that_start_together_make_one_run_in_an_interval(feeds: Fe
     assert await feeds.persons(interval=hourly, shift=timedelta(minutes=61)).run() is not None
 
 
+@pytest.mark.assertion("registries-faults", 23)
 async def test_a_worker_that_lost_its_feed_stores_nothing(feeds: Feeds) -> None:
     """F23: another has taken the feed while the first waited for its page."""
     feeds.krr.change(person(1))

@@ -296,3 +296,14 @@ async def test_the_personas_can_be_loaded_again_later(database: Database) -> Non
     assert {r.outcome for r in (*first, *again)} == {Outcome.DONE}
     assert sum(r.inserted for r in first) == sum(r.updated + r.unchanged for r in again)
     assert sum(r.bad for r in first) == 0
+
+
+@pytest.mark.assertion("registries", 109, 110, 112)
+@pytest.mark.assertion("registries-faults", 44)
+async def test_the_copies_are_kept_as_they_came_by_one_role(database: Database, tmp_path: Path) -> None:
+    """The opposite of pseudonyms, encryption and roles, which wait until somebody asks for them (design 8)."""
+    await run(database, Kind.PERSONS, write(tmp_path / "people.csv", [{"id": P1, "email": "a@example.com"}]))
+    assert await emails(database) == {P1: "a@example.com"}
+    async with database.reading() as conn:
+        ours = "SELECT bool_and(grantee = current_user) FROM information_schema.table_privileges"
+        assert await fetch_value(conn, f"{ours} WHERE table_schema = 'registry'", {}) is True

@@ -112,6 +112,7 @@ async def test_numbers_published_with_the_reform_may_be_loaded_anywhere(database
     assert (await run(database, Kind.PERSONS, write(file, [{"id": "02013299911"}]))).inserted == 1
 
 
+@pytest.mark.assertion("registries-faults", 26)
 async def test_a_load_that_breaks_off_leaves_the_old_data_and_the_next_one_works(
     database: Database, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_what_is_too_long_is_not_kept() -> None:
     assert poison("x" * MAX_PAYLOAD, 0, "too_long").payload is None
 
 
+@pytest.mark.assertion("registries-faults", 41, 43)
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
@@ -150,6 +151,7 @@ def test_a_person_is_set_aside_with_the_reason(members: dict[str, Any], reason: 
         read_person({"personidentifikator": NUMBER, "status": "AKTIV", **members}, 0, reader())
 
 
+@pytest.mark.assertion("registries-faults", 41, 42)
 def test_what_is_new_in_the_register_does_not_cost_us_the_person() -> None:
     strange = {"spraak": "tysk", "nyttFelt": {"a": 1}, "digital_post": None, "spraak_oppdatert": "9999-01-01T00:00:00Z"}
     seen = reader()
@@ -182,6 +184,7 @@ def snapshot(ordinal: int, version: datetime | None, *, deleted: bool = False) -
     )
 
 
+@pytest.mark.assertion("registries-faults", 6)
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_of_snapshots_the_newest_counts_in_whatever_order_they_come(order: tuple[int, ...]) -> None:
     [chosen] = persons.choose([snapshot(n, VERSIONS[n]) for n in order])

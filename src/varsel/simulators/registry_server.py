@@ -193,7 +193,10 @@ class RegistrySimulator:
         fault = self._strike(request.path)
         body = await _body(request)
         handler = self.find(request)
-        reply = handler(request, body) if handler else Reply({}, status=404)
+        if fault and fault.kind is FaultKind.REFUSED:
+            reply = Reply({})  # nobody is told of the change
+        else:
+            reply = handler(request, body) if handler else Reply({}, status=404)
         if fault and fault.kind is FaultKind.STATUS:
             reply = Reply({}, status=fault.status, headers=fault.headers)
         elif fault and fault.kind not in _OF_THE_WIRE:
