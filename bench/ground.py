@@ -18,7 +18,7 @@ from varsel.db import Database
 from varsel.embedded import Embedded
 from varsel.issuer import CREATOR_SCOPES, DevelopmentIssuer
 from varsel.migrate import migrate
-from varsel.recipients.generate import Population, write
+from varsel.recipients.generate import MAX_ORGANISATIONS, MAX_PERSONS, Population, write
 from varsel.recipients.load.folder import load_folder
 from varsel.recipients.load.job import Options
 
@@ -30,12 +30,22 @@ _numbers = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much each benchmark does. `quick` shows that it works, and says little about speed."""
+    """How much each benchmark does. `quick` shows that it works, and says little about speed.
+
+    `full`: registers as large as a country's, not a tenth of them.
+    """
 
     quick: bool = False
+    full: bool = False
 
     def of(self, full: int) -> int:
         return max(1, full // 10) if self.quick else full
+
+    @property
+    def country(self) -> tuple[int, int]:
+        """Persons and organisations."""
+        share = 1 if self.full else 100 if self.quick else 10
+        return MAX_PERSONS // share, MAX_ORGANISATIONS // share
 
 
 class Ground:
@@ -66,11 +76,19 @@ class Ground:
             await db.close()
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[Database]:
+    async def empty_database(self) -> AsyncIterator[Database]:
+        """A database of one's own, with our tables and nothing in them."""
+        async with self.database("template1") as db:
+            await migrate(db)
+            yield db
+
+    @asynccontextmanager
+    async def database(self, template: str = _PEOPLE) -> AsyncIterator[Database]:
         """A database of one's own, with the people in it. `Database.dsn` is for processes."""
         name = f"bench_{next(_numbers)}"
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         async with self._administering() as conn:
-            await conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE people").format(sql.Identifier(name)))
+            await conn.execute(made)
         db = Database(self._dsn(name), size=8, name="bench")
         await db.open()
         try:

@@ -26,29 +26,44 @@ class Failed(Exception):
 
 
 @contextmanager
-def running(*module_and_arguments: str | Path, **variables: str | Path) -> Iterator["subprocess.Popen[str]"]:
+def running(
+    *module_and_arguments: str | Path, given: str | None = None, **variables: str | Path
+) -> Iterator["subprocess.Popen[str]"]:
     """`python -m …` while the block runs, without the VARSEL_ variables of our own environment.
 
-    Its standard error is shown when the block fails.
+    Its standard error is shown when the block fails. `given`: its standard input.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VARSEL_")}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own commands
             [sys.executable, "-P", "-m", *module_and_arguments],
             env=environment | {name: str(value) for name, value in variables.items()},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - one thread
         )
         try:
+            if process.stdin:
+                process.stdin.write(given or "")
+                process.stdin.close()
             yield process
         except BaseException:
             _end(process)
             _repeat(errors)
             raise
         _end(process)
+
+
+def finished(*module_and_arguments: str | Path, **variables: str | Path) -> str:
+    """What `python -m …` says until it ends by itself, and well."""
+    with running(*module_and_arguments, **variables) as process:
+        assert process.stdout
+        said = process.stdout.read()
+        if process.wait():
+            raise Failed(f"{' '.join(map(str, module_and_arguments))} failed")
+    return said
 
 
 @contextmanager
