@@ -435,6 +435,7 @@ class LinkProviderSettings(ProviderSettings):
 PROVIDER_TYPES: Final = {
     "smtp": "varsel.providers.smtp",
     "link": "varsel.providers.link",
+    "twilio": "varsel.providers.twilio",
 }
 """Type of a provider → the module whose `PROVIDER` makes it. Others come by the entry points `varsel.providers`."""
 

@@ -29,7 +29,8 @@ from varsel.delivery.ports import (
 from varsel.domain.ids import NotificationId, OrderId, uuid7
 from varsel.domain.notification import Reason
 from varsel.domain.sms_text import Alphabet, clean, fits_link
-from varsel.providers.link import LinkProvider, retry_after
+from varsel.providers.http_gateway import retry_after
+from varsel.providers.link import LinkProvider
 from varsel.settings import LinkProviderSettings
 from varsel.simulators.link import LinkSimulator, Submitted
 
@@ -164,11 +165,11 @@ def deferred(detail: str, blame: Blame = Blame.PROVIDER, pause: float | None = N
         ("301", deferred("the gateway answered 500", Blame.MESSAGE)),
         ("302", Unknown("the gateway answered 504")),
         ("303", deferred("the gateway answered 429", pause=2)),
-        ("304", deferred("the gateway answered 403")),
+        ("304", deferred("the gateway answered 403", Blame.FAULT)),
         ("305", Unknown("the gateway's answer is not XML")),
         ("306", Unknown("the gateway's answer is not XML")),
-        ("307", deferred("the gateway refused the login")),
-        ("308", deferred("the gateway refused the login")),
+        ("307", deferred("the gateway refused the login", Blame.FAULT)),
+        ("308", deferred("the gateway refused the login", Blame.FAULT)),
         ("310", Unknown("the connection to the gateway was lost")),
     ],
 )
@@ -188,9 +189,9 @@ async def test_a_gateway_that_took_the_document_and_stays_silent_leaves_it_unkno
     ("status", "headers", "expected"),
     [
         (302, {"Location": "https://gateway.example/"}, deferred("the gateway answered 302")),
-        (401, {}, deferred("the gateway answered 401")),
+        (401, {}, deferred("the gateway answered 401", Blame.FAULT)),
         (404, {}, deferred("the gateway answered 404")),
-        (429, {}, deferred("the gateway answered 429")),
+        (429, {}, deferred("the gateway answered 429", pause=60)),
         (502, {}, Unknown("the gateway answered 502")),
         (503, {}, deferred("the gateway answered 503")),
         (503, {"Retry-After": "7"}, deferred("the gateway answered 503", pause=7)),
@@ -248,7 +249,7 @@ async def test_a_refusal_has_its_reason_and_repeats_no_number(info: str, reason:
 async def test_a_wrong_password_fails_no_message_and_charges_the_provider() -> None:
     async with gateway() as simulator, provider(simulator.url, password="other") as link:
         results = await link.send(scripted("500", "501"))
-    assert results == [deferred("the gateway refused the login")] * 2
+    assert results == [deferred("the gateway refused the login", Blame.FAULT)] * 2
 
 
 async def test_no_connection_charges_the_provider_and_nothing_has_left() -> None:

@@ -8,14 +8,11 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
-
-import aiohttp
 
 from varsel.clock import Clock
 from varsel.delivery.ports import (
@@ -32,15 +29,14 @@ from varsel.delivery.ports import (
 from varsel.domain.address import e164
 from varsel.domain.notification import Reason
 from varsel.domain.sms_text import Alphabet, alphabet_of, clean, fits_link, link_parts
+from varsel.providers.http_gateway import Answer, HttpGateway, fault
 from varsel.providers.kind import Kind, Tools
 from varsel.providers.link_xml import Document, Malformed, read_document
 from varsel.settings import LinkProviderSettings
 
 MAX_BATCH: Final = 100  # messages in one document
 MAX_TTL: Final = 2_880  # minutes
-_MAX_ANSWER_BYTES: Final = 256 * 1024
-_CONNECT_TIMEOUT: Final = timedelta(seconds=5)
-_HEADERS: Final = {"Content-Type": "text/xml; charset=iso-8859-1", "Accept-Encoding": "identity"}
+_HEADERS: Final = {"Content-Type": "text/xml; charset=iso-8859-1"}
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML forbids them; never in a sender
 _NUMERIC_SENDER: Final = re.compile(r"\+?[0-9]{3,15}")
 _FIRST_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")
@@ -52,14 +48,6 @@ _ABOUT_US: Final = frozenset({401, 403, 404, 405, 407, 408, 410, 421, 425, 426, 
 class _Message:
     xml: str  # all elements of its MSG but the ID
     segments: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    retry_after: str | None
-    content_type: str | None
-    body: bytes
 
 
 class LinkProvider:
@@ -77,7 +65,7 @@ class LinkProvider:
         self._settings = settings
         self._clock = clock
         self._slots = asyncio.Semaphore(settings.connections)
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpGateway(connections=settings.connections, timeout=settings.timeout)
         self._head = (
             '<?xml version="1.0" encoding="ISO-8859-1"?><SESSION>'
             f"<CLIENT>{escape(settings.username)}</CLIENT>"
@@ -102,9 +90,7 @@ class LinkProvider:
         return [result for result in results if result is not None]
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     async def _deliver_all(self, messages: Sequence[_Message], size: int) -> list[SendResult]:
         """One result per message, sent in documents of `size`."""
@@ -117,8 +103,8 @@ class LinkProvider:
 
     async def _deliver(self, messages: Sequence[_Message]) -> list[SendResult]:
         async with self._slots:
-            answer = await self._exchange(self._document(messages))
-        if not isinstance(answer, _Answer):
+            answer = await self._http.post(self._settings.url, self._document(messages), _HEADERS)
+        if not isinstance(answer, Answer):
             return [answer] * len(messages)
         if 200 <= answer.status < 300:
             return _read_answer(answer, messages)
@@ -140,35 +126,6 @@ class LinkProvider:
         listed = "".join(f"<MSG><ID>{number}</ID>{message.xml}</MSG>" for number, message in enumerate(messages, 1))
         return f"{self._head}{listed}</MSGLST></SESSION>".encode("iso-8859-1", "xmlcharrefreplace")
 
-    async def _exchange(self, body: bytes) -> _Answer | Deferred | Unknown:
-        try:
-            async with self._open_session().post(
-                self._settings.url, data=body, headers=_HEADERS, allow_redirects=False
-            ) as response:
-                headers = response.headers
-                answered = await _read_bounded(response)
-                return _Answer(response.status, headers.get("Retry-After"), headers.get("Content-Type"), answered)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return Deferred("no connection to the gateway", Blame.PROVIDER)
-        except TimeoutError:
-            return Unknown("the gateway did not answer in time")
-        except (aiohttp.ClientError, OSError):
-            return Unknown("the connection to the gateway was lost")
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            total = self._settings.timeout
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._settings.connections),
-                timeout=aiohttp.ClientTimeout(
-                    total=total.total_seconds(), connect=min(total / 2, _CONNECT_TIMEOUT).total_seconds()
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
-
 
 def _require_safe(url: str, name: str) -> None:
     parts = urlsplit(url)
@@ -182,15 +139,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > _MAX_ANSWER_BYTES:
-            break
-    return bytes(body[:_MAX_ANSWER_BYTES])  # a longer one is cut, and then no XML
 
 
 def _prepare(sms: Sms, now: datetime) -> _Message | Refused:
@@ -219,44 +167,21 @@ def _minutes_left(left: timedelta) -> int:
     return min(max(-(-left // timedelta(minutes=1)), 1), MAX_TTL)
 
 
-def _fault(answer: _Answer) -> Deferred | Unknown:
+def _fault(answer: Answer) -> Deferred | Unknown:
     """What an answer other than 2xx says about every message of its document."""
-    detail = f"the gateway answered {answer.status}"
-    match answer.status:
-        case 502 | 504:
-            return Unknown(detail)  # of a proxy: the gateway behind it may have taken them
-        case 429 | 503:
-            return Deferred(detail, Blame.PROVIDER, retry_after(answer.retry_after, datetime.now(UTC)))
-        case status if status >= 500:
-            return Deferred(detail)
-        case _:
-            return Deferred(detail, Blame.PROVIDER)
+    found = fault(answer)
+    stumbled = answer.status >= 500 and answer.status not in {502, 503, 504}
+    return Deferred(found.detail) if stumbled else found  # over one message of the document, perhaps
 
 
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """`Retry-After` in seconds or as an HTTP date, from one second to one hour (channels 1.7). `now`: machine time."""
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        seconds = timedelta(seconds=min(int(value[:9]), 3600))
-    else:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
-    return min(max(seconds, timedelta(seconds=1)), timedelta(hours=1))
-
-
-def _read_answer(answer: _Answer, messages: Sequence[_Message]) -> list[SendResult]:
+def _read_answer(answer: Answer, messages: Sequence[_Message]) -> list[SendResult]:
     try:
-        document = read_document(answer.body, answer.content_type)
+        document = read_document(answer.body, answer.headers.get("Content-Type"))
     except Malformed:
         return [Unknown("the gateway's answer is not XML")] * len(messages)
     login = document.fields.get("LOGON", "").upper()
     if login == "FAIL":
-        return [Deferred("the gateway refused the login", Blame.PROVIDER)] * len(messages)
+        return [Deferred("the gateway refused the login", Blame.FAULT)] * len(messages)
     if login != "OK":
         return [Unknown("the gateway's answer says nothing of the login")] * len(messages)
     return _results(document, messages)

@@ -22,7 +22,7 @@ from varsel import __version__
 from varsel.domain.errors import RegistryProtocolError, RegistryRejected, RegistryUnavailable
 from varsel.log import Log
 from varsel.providers.breaker import Breaker
-from varsel.providers.link import retry_after
+from varsel.providers.http_gateway import retry_after
 from varsel.settings import AltinnSettings
 
 log = Log(__name__)
