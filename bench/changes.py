@@ -1,6 +1,6 @@
 """A contact register in which people change all the time, and our synchronisation with it, over real HTTP.
 
-`python -m bench.changes DSN`: reads identity numbers, says `ready`, and on SIGTERM how many rows it wrote.
+`python -m bench.changes DSN FILE`: the file holds their numbers. Says `ready`, and on SIGTERM how many rows it wrote.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import signal
 import sys
 from datetime import timedelta
 from itertools import count, cycle, islice
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -54,4 +55,4 @@ async def main(dsn: str, numbers: list[str]) -> None:
 
 if __name__ == "__main__":
     log.configure("WARNING")
-    uvloop.run(main(sys.argv[1], sys.stdin.read().split()))
+    uvloop.run(main(sys.argv[1], Path(sys.argv[2]).read_text().split()))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -26,28 +26,23 @@ class Failed(Exception):
 
 
 @contextmanager
-def running(
-    *module_and_arguments: str | Path, given: str | None = None, **variables: str | Path
-) -> Iterator["subprocess.Popen[str]"]:
+def running(*module_and_arguments: str | Path, **variables: str | Path) -> Iterator["subprocess.Popen[str]"]:
     """`python -m …` while the block runs, without the VARSEL_ variables of our own environment.
 
-    Its standard error is shown when the block fails. `given`: its standard input.
+    Its standard error is shown when the block fails.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VARSEL_")}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own commands
             [sys.executable, "-P", "-m", *module_and_arguments],
             env=environment | {name: str(value) for name, value in variables.items()},
-            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - one thread
         )
         try:
-            if process.stdin:
-                process.stdin.write(given or "")
-                process.stdin.close()
             yield process
         except BaseException:
             _end(process)
@@ -94,13 +89,15 @@ def worker(settings: Path) -> Iterator["subprocess.Popen[str]"]:
         yield process
 
 
-def settings_file(folder: Path, dsn: str | None, mail_port: int | None = None) -> Path:
+def settings_file(
+    folder: Path, dsn: str | None, mail_port: int | None = None, providers: Sequence[dict[str, Any]] = (), **delivery: Any
+) -> Path:
     """Settings of a benchmark's processes. What was sent settles at once, so that orders complete."""
     values: dict[str, Any] = {
         "home": str(folder),
         "log_level": "WARNING",
         "auth": {"development_issuer": True},
-        "delivery": {"settle_email_after": 0},
+        "delivery": {"settle_email_after": 0, **delivery},
     }
     if dsn:
         values["database_url"] = dsn
@@ -108,6 +105,8 @@ def settings_file(folder: Path, dsn: str | None, mail_port: int | None = None) -
         values["providers"] = [
             {"type": "smtp", "name": "sink", "host": "127.0.0.1", "port": mail_port, "tls": "none"},
         ]
+    if providers:
+        values["providers"] = list(providers)
     file = folder / "bench.toml"
     file.write_text(toml(values))
     return file

@@ -44,7 +44,7 @@ async def run(ground: Ground) -> list[Figure]:
     _write(folder, persons, organisations)
     async with ground.empty_database() as db:
         loading = await _load(db, folder)
-        return [loading, *await _look_up(db)]
+        return [loading, *await _look_up(db, ground.home / "changing")]
 
 
 def _write(folder: Path, persons: int, organisations: int) -> None:
@@ -90,12 +90,13 @@ async def _written_again(db: Database) -> float:
     return seconds
 
 
-async def _look_up(db: Database) -> list[Figure]:
+async def _look_up(db: Database, changing_people: Path) -> list[Figure]:
     """10 000 at a time, each time others, while the synchronisation changes people."""
     directory = LocalDirectory(db, RegistrySettings())
     now = datetime.now(UTC)
     people, numbers = await _some(db, "person", "subject_key"), await _some(db, "organisation", "org_no")
-    with running("bench.changes", db.dsn, given="\n".join(people), PYTHONPATH=_ROOT) as changing:
+    changing_people.write_text("\n".join(people))
+    with running("bench.changes", db.dsn, changing_people, PYTHONPATH=_ROOT) as changing:
         line(changing)
         persons = await _timed(people, lambda keys: directory.persons(keys, allow_stale=False, now=now))
         organisations = await _timed(numbers, directory.organisations)
