@@ -95,7 +95,7 @@ async def _look_up(db: Database, changing_people: Path) -> list[Figure]:
     directory = LocalDirectory(db, RegistrySettings())
     now = datetime.now(UTC)
     people, numbers = await _some(db, "person", "subject_key"), await _some(db, "organisation", "org_no")
-    changing_people.write_text("\n".join(people))
+    _list(people, changing_people)
     with running("bench.changes", db.dsn, changing_people, PYTHONPATH=_ROOT) as changing:
         line(changing)
         persons = await _timed(people, lambda keys: directory.persons(keys, allow_stale=False, now=now))
@@ -105,6 +105,10 @@ async def _look_up(db: Database, changing_people: Path) -> list[Figure]:
         _figure("persons", persons, await _alone(db, people, _PERSONS_ALONE), written),
         _figure("organisations", organisations, await _alone(db, numbers, _ADDRESSES_ALONE), written),
     ]
+
+
+def _list(numbers: list[str], file: Path) -> None:
+    file.write_text("\n".join(numbers))
 
 
 def _figure(whom: str, milliseconds: list[float], alone: float, written: int) -> Figure:
