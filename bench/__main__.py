@@ -11,7 +11,7 @@ from typing import Final
 import click
 import uvloop
 
-from bench import accept, mail, registries, road, stages, volume
+from bench import accept, failover, mail, registries, road, stages, volume
 from bench.figures import Figure, save, show
 from bench.ground import Ground, Size
 from varsel import log
@@ -27,6 +27,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "road": road.run,
     "pick-up": road.pick_up,
     "volume": volume.run,
+    "failover": failover.run,
     "registries": registries.run,
 }
 _CORES: Final = 2

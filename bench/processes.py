@@ -90,7 +90,11 @@ def worker(settings: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def settings_file(
-    folder: Path, dsn: str | None, mail_port: int | None = None, providers: Sequence[dict[str, Any]] = (), **delivery: Any
+    folder: Path,
+    dsn: str | None,
+    mail_port: int | None = None,
+    providers: Sequence[dict[str, Any]] = (),
+    **delivery: Any,
 ) -> Path:
     """Settings of a benchmark's processes. What was sent settles at once, so that orders complete."""
     values: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """An SMTP server that takes everything at little cost, for benchmarks and for counting what really left.
 
-`python -m varsel.simulators.sink [--port N] [--ids FILE]` prints its port, and on SIGTERM the number of messages;
-FILE then holds the `X-Notification-Id` of each, one a line, in the order in which they came.
+`python -m varsel.simulators.sink [--port N] [--ids FILE]` prints its port, and on SIGTERM the number of messages. FILE
+gets the `X-Notification-Id` of each, one a line, before it is acknowledged: it outlives a kill.
 """
 
 import argparse
@@ -26,13 +26,12 @@ _MAX_LINE: Final = 100_000
 
 
 class Sink:
-    """`ids` stays empty unless `keep_ids`."""
+    """`ids`: a file that is appended to."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, keep_ids: bool = False) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, ids: Path | None = None) -> None:
         self._address = (host, port)
-        self.keep_ids = keep_ids
+        self._ids = ids.open("ab", buffering=0) if ids else None
         self.count = 0
-        self.ids: list[str] = []
         self.connections: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
 
@@ -52,12 +51,14 @@ class Sink:
             for connection in list(self.connections):
                 connection.abort()
             await self._server.wait_closed()
+        if self._ids:
+            self._ids.close()
 
     def take(self, content: bytes) -> None:
         self.count += 1
-        if self.keep_ids:
+        if self._ids:
             found = _ID.search(content)
-            self.ids.append(found[1].decode() if found else "")
+            self._ids.write((found[1] if found else b"none") + b"\n")
 
 
 class _Connection(asyncio.Protocol):
@@ -110,8 +111,8 @@ class _Connection(asyncio.Protocol):
         return {b"EHLO": _EHLO, b"QUIT": _BYE}.get(verb, _OK)
 
 
-async def _serve(port: int, *, keep_ids: bool) -> Sink:
-    sink = Sink(port=port, keep_ids=keep_ids)
+async def _serve(port: int, ids: Path | None) -> Sink:
+    sink = Sink(port=port, ids=ids)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -125,11 +126,9 @@ async def _serve(port: int, *, keep_ids: bool) -> Sink:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Take all mail, count it, keep none.")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--ids", type=Path, help="write the notification ids here at the end")
+    parser.add_argument("--ids", type=Path, help="append the notification ids here")
     arguments = parser.parse_args()
-    sink = uvloop.run(_serve(arguments.port, keep_ids=arguments.ids is not None))
-    if arguments.ids is not None:
-        arguments.ids.write_text("".join(f"{one}\n" for one in sink.ids))
+    sink = uvloop.run(_serve(arguments.port, arguments.ids))
     print(sink.count, flush=True)
 
 
