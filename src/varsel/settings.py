@@ -170,16 +170,18 @@ class RegistrySettings(_Section):
     main_unit_provider: Literal["local", "altinn"] = "local"  # of organisations that `org_provider` does not know
     external_provider: Literal["local", "altinn", "none"] = "local"
     user_provider: Literal["local", "altinn", "none"] = "local"
-    authz_provider: Literal["local", "altinn", "deny-all"] = "local"
+    authz_provider: Literal["local", "altinn", "deny-all", "allow-all"] = "local"  # allow-all: not in production
     name_provider: Literal["local", "altinn", "none"] = "local"
     local_copy_creators: Creators = ()  # while a live register is down our copy serves them; the orders of others wait
     max_copy_age: timedelta = timedelta(hours=24)  # of a copy that follows a feed; older: no answer. 0: any age will do
     krr_changes_url: SafeUrl | None = None
     krr_lookup_url: SafeUrl | None = None
+    krr_lookup_memory: timedelta = Field(default=timedelta(), ge=timedelta(), le=timedelta(seconds=60))  # of krr-direct
     krr_sync_enabled: bool = False
     krr_sync_interval: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(seconds=30))
     business_feed_url: SafeUrl | None = None
     business_reception_url: SafeUrl | None = None
+    business_client_certificate: Path | None = None  # PEM: our certificate and its key, shown to these two
     business_write_mode: Literal["local", "upstream"] = "local"
     business_page_size: int = Field(default=5_000, ge=1, le=10_000)
     business_overlap: timedelta = timedelta(seconds=60)  # is read again, for changes of the same instant
@@ -501,6 +503,7 @@ class Settings(_Section):
             "sandbox.enabled": self.sandbox.enabled,
             "auth.development_issuer": self.auth.development_issuer,
             "composed.loopback_http": self.composed.loopback_http,
+            "registry.authz_provider = allow-all": self.registry.authz_provider == "allow-all",
             **{f"providers: {p.name}: {word}": True for p in self.providers for word in p.unfit_for_production()},
         }
         found = [name for name, used in forbidden.items() if used]

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from feeds import NOW, SCOPES, Feeds, person, running_feeds
+from registers import ManualSeconds
 from varsel.db import Database
 from varsel.domain.errors import RegistryProtocolError, RegistryRejected, RegistryUnavailable
 from varsel.domain.identifiers import synthetic_person_id
@@ -15,6 +17,7 @@ from varsel.providers.krr import KrrDirect, LookupTokens
 from varsel.providers.registry_http import Limits, RegistryClient
 from varsel.recipients.ports import Record
 from varsel.recipients.staleness import cut_off
+from varsel.settings import RegistrySettings
 from varsel.simulators.krr import LOOKUP
 from varsel.simulators.maskinporten import TOKEN
 
@@ -25,6 +28,7 @@ QUICK = Limits(pauses=(timedelta(milliseconds=1), timedelta(milliseconds=2)))
 class Direct:
     feeds: Feeds
     krr: KrrDirect
+    client: RegistryClient
 
     async def ask(self, *indices: int, **options: Any) -> dict[str, Any]:
         numbers = [synthetic_person_id(1, index) for index in indices]
@@ -38,7 +42,7 @@ async def direct(database: Database) -> AsyncIterator[Direct]:
         client = RegistryClient(
             "krr", feeds.krr.url.rstrip("/") + path[0], QUICK, LookupTokens(feeds.tokens.scope(SCOPES))
         )
-        yield Direct(feeds, KrrDirect(client, path[2], stale_after_months=18))
+        yield Direct(feeds, KrrDirect(client, path[2], stale_after_months=18), client)
         await client.close()
 
 
@@ -135,3 +139,35 @@ def test_eighteen_calendar_months_are_counted_back(now: str, oldest: str) -> Non
 
     assert cut_off(instant(now), 18) == instant(oldest)
     assert cut_off(instant(now), 0) is None
+
+
+async def test_an_answer_may_serve_again_for_a_short_while(direct: Direct) -> None:
+    """Known and unknown people alike; the answer tells when KRR was asked."""
+    seconds = ManualSeconds()
+    path, minute = LOOKUP.rpartition("/")[2], timedelta(seconds=60)
+    direct.krr = KrrDirect(direct.client, path, stale_after_months=18, kept_for=minute, monotonic=seconds)
+    direct.feeds.krr.change(person(1))
+    first = await direct.ask(1, 2)
+    direct.feeds.krr.change(person(1, version=1))
+    direct.feeds.krr.change(person(3))
+    seconds.now += 59
+    later = await direct.ask(1, 2, 3, now=NOW + timedelta(seconds=59))
+    assert [asked.body["personidentifikatorer"] for asked in direct.feeds.krr.asked(LOOKUP)] == [
+        [synthetic_person_id(1, 1), synthetic_person_id(1, 2)],
+        [synthetic_person_id(1, 3)],
+    ]
+    one = synthetic_person_id(1, 1)
+    assert later[one] == first[one]
+    assert later[one].record.changed_at == NOW
+    seconds.now += 1
+    assert (await direct.ask(1))[one].email == "p1.v1@example.com"
+
+
+async def test_nothing_is_remembered_unless_that_is_wanted(direct: Direct) -> None:
+    direct.feeds.krr.change(person(1))
+    for _ in range(2):
+        await direct.ask(1)
+    assert len(direct.feeds.krr.asked(LOOKUP)) == 2
+    for wrong in (-1, 61):
+        with pytest.raises(ValidationError):
+            RegistrySettings(krr_lookup_memory=timedelta(seconds=wrong))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from road import Road
 from varsel import settings as all_settings
@@ -94,3 +95,14 @@ async def test_each_question_goes_to_the_provider_that_the_settings_name(databas
     assert await asked.persons([PERSONS["P1"]], allow_stale=True, now=now) == {}
     assert await asked.permitted([(ORGANISATIONS["O5"], 101)], resource_id="r", action="read", now=now) == frozenset()
     assert await asked.names([PERSONS["P1"]]) == {}
+
+
+async def test_everything_may_be_permitted_outside_production(database: Database) -> None:
+    settings = Settings.model_validate({"registry": {"authz_provider": "allow-all"}})
+    registers = Registers(settings, database, ManualClock(datetime.now(UTC)), patience=timedelta())
+    pairs = [(ORGANISATIONS["O5"], 101), (ORGANISATIONS["O8"], 1)]
+    permitted = await registers.directory.permitted(pairs, resource_id="r", action="write", now=datetime.now(UTC))
+    assert permitted == set(pairs)
+    assert not registers.live
+    with pytest.raises(ValidationError, match="allow-all"):
+        Settings.model_validate({"environment": "production", "registry": {"authz_provider": "allow-all"}})

@@ -4,6 +4,7 @@ Whoever asks decides about further tries. Nothing of a body is logged.
 """
 
 import json
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -30,11 +31,17 @@ class Tokens(Protocol):
 
 
 class FeedClient:
-    """Opens connections when it is first asked. `tokens`: None where nothing is to be shown."""
+    """Opens connections when it is first asked. `tokens`: None where nothing is to be shown.
 
-    def __init__(self, tokens: Tokens | None = None, *, total: timedelta = _TOTAL) -> None:
+    `tls`: with our certificate, where a register wants one.
+    """
+
+    def __init__(
+        self, tokens: Tokens | None = None, *, total: timedelta = _TOTAL, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._tokens = tokens
         self._total = total
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, method: str, url: URL, body: object = None) -> Any:
@@ -63,7 +70,7 @@ class FeedClient:
         shown = await self._tokens.headers(renew=renew) if self._tokens else {}
         try:
             async with self._open_session().request(
-                method, url, json=body, headers={**_HEADERS, **shown}, allow_redirects=False
+                method, url, json=body, headers={**_HEADERS, **shown}, allow_redirects=False, ssl=self._tls or True
             ) as response:
                 return response.status, response.headers, await read_bounded(response, _MAX_ANSWER_BYTES)
         except TimeoutError:

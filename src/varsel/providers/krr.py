@@ -1,7 +1,8 @@
 """KRR, the register of contact details and reservations: its change feed and its look-up (registries 2.1-2.3, 2.8)."""
 
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -12,6 +13,7 @@ from varsel.domain.identifiers import Level, valid_person_id
 from varsel.log import Log
 from varsel.providers.feed_http import FeedClient, Tokens
 from varsel.providers.registry_http import Answer, RegistryClient, in_parts
+from varsel.providers.registry_memory import Memory
 from varsel.recipients.ports import PersonContact, Record
 from varsel.recipients.staleness import cut_off
 from varsel.registry_sync.persons import PersonRecord, read_person
@@ -45,26 +47,39 @@ class _Persons(Answer):
 
 
 _PERSONS: Final = TypeAdapter(_Persons)
+_Told = tuple[PersonRecord, datetime]  # and when we asked
 
 
 class KrrDirect:
-    """Answers `ContactDirectory.persons` by asking KRR each time: nothing is kept (registries 2.8)."""
+    """Answers `ContactDirectory.persons` by asking KRR: there is no copy, and nothing on a disk (registries 2.8)."""
 
-    def __init__(self, client: RegistryClient, path: str, *, stale_after_months: int) -> None:
-        """`path` of the look-up, relative to the client's address."""
+    def __init__(
+        self,
+        client: RegistryClient,
+        path: str,
+        *,
+        stale_after_months: int,
+        kept_for: timedelta = timedelta(),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`path` of the look-up, relative to the client's address. `kept_for`: how long an answer serves again."""
         self._client = client
         self._path = path
         self._stale_after_months = stale_after_months
+        self._memory = Memory[_Told](kept_for, kept_for, monotonic=monotonic) if kept_for else None
 
     async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
         # what cannot be anybody's number is unknown, and must not make KRR refuse those beside it
         numbers = [id_ for id_ in dict.fromkeys(ids) if valid_person_id(id_, Level.CHECKSUM)]
-        answers = await in_parts(numbers, MAX_PERSONS, self._ask)
+        told, unknown = self._memory.recall(numbers) if self._memory else ({}, numbers)
+        for answer in await in_parts(unknown, MAX_PERSONS, self._ask) if unknown else ():
+            told |= {number: (person, now) for number, person in answer.items()}
+        if self._memory:
+            self._memory.keep(unknown, told)
         oldest = cut_off(now, self._stale_after_months)
         return {
-            number: _contact(person, oldest, allow_stale=allow_stale, asked_at=now)
-            for answer in answers
-            for number, person in answer.items()
+            number: _contact(person, oldest, allow_stale=allow_stale, asked_at=at)
+            for number, (person, at) in told.items()
         }
 
     async def _ask(self, numbers: list[str]) -> dict[str, PersonRecord]:

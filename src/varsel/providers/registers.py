@@ -24,11 +24,11 @@ from varsel.recipients.directory import (
 )
 from varsel.recipients.local import LocalDirectory
 from varsel.recipients.names import NameStyle
-from varsel.recipients.nothing import Nothing
+from varsel.recipients.nothing import Everybody, Nothing
 from varsel.recipients.ports import ContactDirectory
 from varsel.settings import Settings
 
-_OURS: Final = frozenset({"local", "none", "deny-all"})
+_OURS: Final = frozenset({"local", "none", "deny-all", "allow-all"})
 
 
 class Registers:
@@ -82,7 +82,12 @@ class Registers:
         url = URL(self._registry.krr_lookup_url)
         tokens = LookupTokens(self._maskinporten.scope(self._registry.maskinporten_scope_krr))
         self._krr = RegistryClient("krr", str(url.parent), self._limits, tokens)
-        return KrrDirect(self._krr, url.name, stale_after_months=self._registry.stale_after_months)
+        return KrrDirect(
+            self._krr,
+            url.name,
+            stale_after_months=self._registry.stale_after_months,
+            kept_for=self._registry.krr_lookup_memory,
+        )
 
     def _organisations(self) -> Organisations:
         known = self._of_profile(self._registry.org_provider)
@@ -96,6 +101,8 @@ class Registers:
                 return self._altinn.authorization
             case "deny-all":
                 return Nothing()
+            case "allow-all":
+                return Everybody()
 
     def _names(self) -> Names:
         match self._registry.name_provider:

@@ -1,6 +1,8 @@
 """The registers that the settings let our copies follow, and the one that takes changes (registries 2.5, 3.4, 3.7)."""
 
 import asyncio
+import ssl
+from pathlib import Path
 from typing import Any
 
 from varsel.clock import Clock
@@ -19,8 +21,9 @@ class RegistryFeeds:
     """Opens connections when a register is first asked."""
 
     def __init__(self, settings: Settings, db: Database, clock: Clock) -> None:
-        """Raises `ValueError` for a key that is none."""
+        """Raises `ValueError` for a key or a certificate that is none."""
         self._settings = settings.registry
+        self._business_tls = _tls(settings.registry.business_client_certificate)
         self._synthetic_only = settings.environment != "production"
         self._db = db
         self._clock = clock
@@ -75,9 +78,20 @@ class RegistryFeeds:
         return Sync(self._db, stream, self._clock, interval=self._settings.business_sync_interval)
 
     def _business_client(self) -> FeedClient:
-        return self._client(self._settings.maskinporten_scope_business)
+        return self._client(self._settings.maskinporten_scope_business, self._business_tls)
 
-    def _client(self, scope: str | None) -> FeedClient:
-        client = FeedClient(self._maskinporten.scope(scope) if scope and self._maskinporten else None)
+    def _client(self, scope: str | None, tls: ssl.SSLContext | None = None) -> FeedClient:
+        client = FeedClient(self._maskinporten.scope(scope) if scope and self._maskinporten else None, tls=tls)
         self._clients.append(client)
         return client
+
+
+def _tls(certificate: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context()
+    try:
+        context.load_cert_chain(certificate)
+    except (OSError, ssl.SSLError):
+        raise ValueError("registry.business_client_certificate is no PEM file with a certificate and its key") from None
+    return context

@@ -1,4 +1,4 @@
-"""The providers `none` and `deny-all` (registries 0.2): nobody is found, and nothing is permitted."""
+"""The providers `none`, `deny-all` and `allow-all` (registries 0.2): the same answer, whatever is asked."""
 # ruff: noqa: ARG002 - whatever is asked, the answer is the same
 
 from collections.abc import Collection, Mapping
@@ -7,8 +7,17 @@ from datetime import datetime
 from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 
 
+class Everybody:
+    """Permits all that is asked. For tests and trials: production refuses to start with it."""
+
+    async def permitted(
+        self, pairs: Collection[Pair], *, resource_id: str, action: str, now: datetime
+    ) -> frozenset[Pair]:
+        return frozenset(pairs)
+
+
 class Nothing:
-    """A `ContactDirectory`."""
+    """A `ContactDirectory`: nobody is found, and nothing is permitted."""
 
     async def persons(self, ids: Collection[str], *, allow_stale: bool, now: datetime) -> Mapping[str, PersonContact]:
         return {}
