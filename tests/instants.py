@@ -52,6 +52,7 @@ class ApiProcess:
             lambda: self.worker,
             lifetime=LIFETIME,
             decided_within=self.decided_within,
+            limits=road.limits,
         )
 
     async def sms(self, id_: str = "id", *, creator: str = "ttd", **changes: Any) -> Registered | Repeated:

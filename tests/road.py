@@ -24,6 +24,7 @@ from varsel.domain.notification import Channel, Reason
 from varsel.domain.order import EmailTemplate, Lane, Order, OrderChannel, OrderKind, Recipient, SmsTemplate
 from varsel.domain.schedule import SendWindow
 from varsel.heartbeat import beat
+from varsel.orders.quotas import Limits, unlimited
 from varsel.orders.register import Register, Registration
 from varsel.recipients.directory import Outages
 from varsel.recipients.ports import ContactDirectory
@@ -70,6 +71,7 @@ class Road:
     sms_routing: Routing = field(default_factory=Routing)
     more_mail: list[tuple[FakeProvider, Routing]] = field(default_factory=list)  # other providers of the pool
     more_sms: list[tuple[FakeProvider, Routing]] = field(default_factory=list)
+    limits: Limits = unlimited  # of creators
 
     def __post_init__(self) -> None:
         self.waker = Waker(self.db)
@@ -80,6 +82,7 @@ class Road:
             self.waker,
             live=self.registers is not None,
             outages=self.outages,
+            limits=self.limits,
         )
 
     async def place(self, **changes: Any) -> Registration:

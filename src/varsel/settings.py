@@ -311,6 +311,8 @@ class DeliverySettings(_Section):
     grace: timedelta = timedelta(seconds=8)  # to finish what has been handed over, at SIGTERM
     max_attempts: int = 60
     max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
+    breaker_open_for: timedelta = timedelta(seconds=30)  # the first time; then twice as long each time
+    breaker_open_at_most: timedelta = timedelta(minutes=10)
 
 
 class SuppressionSettings(_Section):
@@ -349,6 +351,35 @@ class ComposedSettings(_Section):
     parallel_downloads: int = Field(default=5, ge=1, le=50)  # for one email
     parallel_emails: int = Field(default=5, ge=1, le=50)  # with attachments, in one worker
     download_timeout: timedelta = timedelta(seconds=30)  # of one attachment
+
+
+class CreatorQuotaSettings(_Section):
+    """Limits of one creator; None: as everybody's."""
+
+    email_requests_per_minute: int | None = Field(default=None, ge=0)
+    sms_requests_per_minute: int | None = Field(default=None, ge=0)
+    email_recipients_per_day: int | None = Field(default=None, ge=0)
+    sms_recipients_per_day: int | None = Field(default=None, ge=0)
+    international_sms_parts_per_day: int | None = Field(default=None, ge=0)
+    instant_emails_per_day: int | None = Field(default=None, ge=0)
+    instant_sms_per_day: int | None = Field(default=None, ge=0)
+
+
+class QuotaSettings(_Section):
+    """What each creator may order (channels 6.3). 0: without limit. A day is a calendar day in Oslo."""
+
+    email_requests_per_minute: int = Field(default=0, ge=0)
+    sms_requests_per_minute: int = Field(default=0, ge=0)
+    email_recipients_per_day: int = Field(default=1_000_000, ge=0)
+    sms_recipients_per_day: int = Field(default=1_000_000, ge=0)
+    international_sms_parts_per_day: int = Field(default=1_000_000, ge=0)
+    instant_emails_per_day: int = Field(default=1_000_000, ge=0)
+    instant_sms_per_day: int = Field(default=1_000_000, ge=0)
+    creators: dict[str, CreatorQuotaSettings] = {}  # by the creator's name, in any letter case
+
+    def of(self, creator: str) -> CreatorQuotaSettings:
+        named = (own for name, own in self.creators.items() if name.casefold() == creator.casefold())
+        return next(named, CreatorQuotaSettings())
 
 
 class PriceSettings(_Section):
@@ -489,6 +520,7 @@ class Settings(_Section):
     delivery: DeliverySettings = DeliverySettings()
     suppression: SuppressionSettings = SuppressionSettings()
     content: ContentSettings = ContentSettings()
+    quotas: QuotaSettings = QuotaSettings()
     composed: ComposedSettings = ComposedSettings()
     prices: PriceSettings = PriceSettings()
     operations: OperationsSettings = OperationsSettings()

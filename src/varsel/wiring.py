@@ -27,6 +27,7 @@ from varsel.domain.notification import Channel
 from varsel.domain.schedule import SendWindow
 from varsel.orders.instant import Instants
 from varsel.orders.ports import InstantSender
+from varsel.orders.quotas import limits_of
 from varsel.orders.register import Register
 from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
@@ -76,6 +77,7 @@ class Parts:
             user_addresses=processing.lookup_user_addresses_at_order,
             live=self.registers.live,
             outages=self.registers.outages,
+            limits=limits_of(self.settings.quotas),
         )
 
     def registry_feeds(self) -> RegistryFeeds:
@@ -161,7 +163,14 @@ class Parts:
         if pools.sms:
             rules = self._send_rules(delivery.settle_sms_after)
             senders[Channel.SMS] = SendNow(self.db, pools.sms, _sms, self.clock, self.waker, rules)
-        return Instants(self.db, senders, self.clock, worker, lifetime=self.settings.processing.lifetime)
+        return Instants(
+            self.db,
+            senders,
+            self.clock,
+            worker,
+            lifetime=self.settings.processing.lifetime,
+            limits=limits_of(self.settings.quotas),
+        )
 
     def pools(self) -> "Pools":
         """All enabled providers of the settings, made once for this process."""

@@ -113,6 +113,18 @@ ANSWERS: Final[Mapping[str, Mapping[str, Any]]] = {
             },
         }
     },
+    "OverLimitProblem": {
+        "a day's limit": {
+            "type": "https://tools.ietf.org/html/rfc6585#section-4",
+            "title": "Too Many Requests",
+            "status": 429,
+            "detail": "The limit smsRecipientsPerDay is 1000000: 1 are asked for, and 0 are left.",
+            "limitName": "smsRecipientsPerDay",
+            "limit": 1_000_000,
+            "resetTime": "2030-09-02T22:00:00Z",
+            "traceId": _TRACE,
+        }
+    },
     "CancelAnswer": {
         "one too late": {
             "cancelled": 2,

@@ -25,12 +25,12 @@ from varsel.api.metrics_files import metrics_file_routes
 from varsel.api.orders import order_routes
 from varsel.api.parts import ApiParts
 from varsel.api.previews import preview_routes
-from varsel.api.problems import Invalid, Refusal, unavailable
+from varsel.api.problems import Invalid, Refusal, over_limit, unavailable
 from varsel.api.profile import profile_routes
 from varsel.api.shipments import shipment_routes
 from varsel.api.support import support_routes
 from varsel.api.triggers import trigger_routes
-from varsel.domain.errors import Unavailable
+from varsel.domain.errors import OverLimit, Unavailable
 
 OPENAPI_PATH: Final = "/swagger/v1/swagger.json"
 
@@ -66,6 +66,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
         exception_handlers={
             Refusal: _refused,
             Invalid: _refused,
+            OverLimit: _over_limit,
             Unavailable: _unavailable,
             HTTPException: _empty,
             RequestValidationError: _invalid,
@@ -79,6 +80,11 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return error.response(request)
+
+
+async def _over_limit(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OverLimit)
+    return over_limit(error).response(request)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -24,6 +24,7 @@ def composed_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     answers: dict[int, type[schemas.Answer] | None] = {201: ChainAccepted, 200: ChainAccepted}
     answers |= {400: schemas.ValidationProblem, 401: None, 403: None}
     answers |= dict.fromkeys((409, 413, 415, 503), schemas.Problem)
+    answers[429] = schemas.OverLimitProblem
 
     async def post_composed_email(request: Request) -> Response:
         """Order an email with attachments. They are fetched when it is sent, and may not lapse until then."""

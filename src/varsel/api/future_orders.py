@@ -28,7 +28,7 @@ def future_order_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     routes = _FutureOrderRoutes(parts)
     common: dict[str, Any] = {"tags": ["Order chains"]}
     problems = dict.fromkeys((409, 413, 415, 422, 503), schemas.Problem)
-    accepted = {201: ChainAccepted, 200: ChainAccepted, **_REFUSED, **problems}
+    accepted = {201: ChainAccepted, 200: ChainAccepted, **_REFUSED, **problems, 429: schemas.OverLimitProblem}
     cancelled = {200: CancelAnswer, **_REFUSED, 503: schemas.Problem}
     reference = {
         "name": "sendersReference",

@@ -22,6 +22,7 @@ def instant_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     problems = dict.fromkeys((409, 413, 415, 503), schemas.Problem)
     answers: dict[int, type[schemas.Answer] | None] = {201: ChainAccepted, 200: ChainAccepted}
     answers |= {400: schemas.ValidationProblem, 401: None, 403: None, **problems}
+    answers[429] = schemas.OverLimitProblem
 
     def post(path: str, endpoint: Any, body: type[InstantBody], **documentation: Any) -> JsonRoute:
         return JsonRoute(

@@ -37,6 +37,7 @@ def order_routes(parts: ApiParts) -> Sequence[BaseRoute]:
         **_REFUSED,
         413: schemas.Problem,
         415: schemas.Problem,
+        429: schemas.OverLimitProblem,
         503: schemas.Problem,
     }
     common: dict[str, Any] = {"tags": ["Orders"], "deprecated": True}

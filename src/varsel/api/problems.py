@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from varsel.domain.errors import Unavailable
+from varsel.domain.errors import OverLimit, Unavailable
 
 MEDIA_TYPE: Final = "application/json; charset=utf-8"
 MAX_ERRORS: Final = 1_000  # of one answer; the rest shows when these are mended
@@ -90,6 +90,21 @@ def too_many(wait: timedelta) -> Refusal:
     type_, title = _TITLES[429]
     problem = {"type": type_, "title": title, "status": 429, "retryAfterSeconds": seconds}
     return Refusal(429, problem, {"Retry-After": str(seconds)})
+
+
+def over_limit(error: OverLimit) -> Refusal:
+    """429 that names the limit, and when it may be tried again (channels 6.3)."""
+    type_, title = _TITLES[429]
+    problem = {
+        "type": type_,
+        "title": title,
+        "status": 429,
+        "detail": str(error),
+        "limitName": error.code,
+        "limit": error.limit,
+        "resetTime": f"{error.until.replace(tzinfo=None).isoformat()}Z",
+    }
+    return Refusal(429, problem, {"Retry-After": str(max(1, math.ceil(error.wait.total_seconds())))})
 
 
 def altinn(code: str, headers: Mapping[str, str] | None = None) -> Refusal:

@@ -302,6 +302,19 @@ def _notification(outcome: Outcome, *, by_email: bool) -> NotificationAnswer:
     )
 
 
+class OverLimitProblem(Answer):
+    """A limit of the creator is used up: which, and when the same request may pass. Nothing is stored."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    limit_name: str
+    limit: int
+    reset_time: Instant
+    trace_id: str
+
+
 class ValidationProblem(Answer):
     """What is wrong, by the path of the property or the name of the parameter (http-api 5.1)."""
 

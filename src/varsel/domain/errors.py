@@ -1,6 +1,6 @@
 """Errors, sorted by who must act (house style 7). Anything else that is raised is a bug of ours."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 
 class Rejected(Exception):
@@ -9,6 +9,20 @@ class Rejected(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class OverLimit(Rejected):
+    """The caller has used up a limit; `code` is its name. Nothing was stored. Answered 429.
+
+    `limit`: as it is configured. `left`: what is left of it, of the `wanted`. `until`: when the same request may pass,
+    in business time; `wait`: how long that is.
+    """
+
+    def __init__(self, code: str, limit: int, *, wanted: int, left: int, until: datetime, wait: timedelta) -> None:
+        super().__init__(code, f"The limit {code} is {limit}: {wanted} are asked for, and {left} are left.")
+        self.limit = limit
+        self.until = until
+        self.wait = wait
 
 
 class Unavailable(Exception):

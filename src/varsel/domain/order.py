@@ -182,6 +182,7 @@ class Order:
     condition_endpoint: str | None = None
     chain: ChainId | None = None
     attachments: tuple[Attachment, ...] = ()
+    fallback_until: datetime | None = None  # who is not reached until then is tried on the other channel, once
 
     @property
     def lane(self) -> Lane:

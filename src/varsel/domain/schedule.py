@@ -47,6 +47,12 @@ class SendWindow:
         return midnight + timedelta(hours=self.start_hour), midnight + timedelta(hours=self.end_hour)
 
 
+def oslo_day(now: datetime) -> tuple[datetime, datetime]:
+    """When the calendar day of `now` began in Oslo, and when the next one begins, in UTC. 23 to 25 hours."""
+    midnight = datetime.combine(now.astimezone(OSLO).date(), time(), OSLO)
+    return midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC)
+
+
 def sms_expiry(
     requested: datetime, sending_time: SendingTime | None, window: SendWindow, lifetime: timedelta
 ) -> datetime:

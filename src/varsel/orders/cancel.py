@@ -1,15 +1,17 @@
 """An order may be cancelled until shortly before its time, while nobody has claimed it (processing 3.6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
-from varsel.db import Database
+from varsel.db import Conn, Database
 from varsel.domain.ids import OrderId
 from varsel.domain.order import OrderState
-from varsel.orders import store
+from varsel.domain.schedule import oslo_day
+from varsel.orders import quota_store, store
 
 _ORDERS_A_TURN: Final = 1_000
 
@@ -39,7 +41,7 @@ async def cancel_order(db: Database, creator: str, order: OrderId, *, now: datet
             case (OrderState.CANCELLED, _):
                 return Cancellation.CANCELLED
             case (OrderState.REGISTERED, send_time) if send_time > now + limit:
-                await store.mark_cancelled(conn, [order], now=now)
+                await _cancel(conn, [order], now)
                 return Cancellation.CANCELLED
             case _:
                 return Cancellation.PROHIBITED
@@ -60,7 +62,7 @@ async def cancel_orders(
         async with db.transaction() as conn:
             locked = await store.lock_referenced(conn, creator, reference, after=after, limit=_ORDERS_A_TURN)
             mine = [o.id for o in locked if o.state is OrderState.REGISTERED and o.requested_send_time > now + limit]
-            await store.mark_cancelled(conn, mine, now=now)
+            await _cancel(conn, mine, now)
         done = set(mine) | {o.id for o in locked if o.state is OrderState.CANCELLED}
         cancelled += len(done)
         not_cancelled += len(locked) - len(done)
@@ -68,3 +70,10 @@ async def cancel_orders(
         if len(locked) < _ORDERS_A_TURN:
             return BulkCancellation(cancelled, not_cancelled, tuple(kept))
         after = locked[-1].id
+
+
+async def _cancel(conn: Conn, orders: Sequence[OrderId], now: datetime) -> None:
+    """Orders that this transaction has locked. Their creator may order as much again today."""
+    if orders:
+        await store.mark_cancelled(conn, orders, now=now)
+        await quota_store.release(conn, orders, day=oslo_day(now)[0])

@@ -18,6 +18,7 @@ from varsel.orders.chain_store import Key
 from varsel.orders.creators import Creators
 from varsel.orders.instant_store import First
 from varsel.orders.ports import InstantSender, Turn
+from varsel.orders.quotas import Limits, Quotas, unlimited
 from varsel.orders.register import Registered, Repeated
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Instants:
         *,
         lifetime: timedelta,
         decided_within: timedelta = _DECIDED_WITHIN,
+        limits: Limits = unlimited,
     ) -> None:
         self._db = db
         self._senders = senders
@@ -59,13 +61,15 @@ class Instants:
         self._lifetime = lifetime
         self._decided_within = decided_within.total_seconds()
         self._creators = Creators(db, clock)
+        self._quotas = Quotas(db, clock, limits, self._creators)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def place(self, chain: Chain, order: Order, time_to_live: timedelta | None = None) -> Registered | Repeated:
         """Store the order, send its message, and say that it stands: when that is known, or ten seconds later.
 
         Raises `Unavailable` when surely nothing left: then nothing is stored either, and the same request may come
-        again. A repeat waits for the decision about the first one. A client that leaves cancels nothing.
+        again. Raises `OverLimit` as well. A repeat waits for the decision about the first one. A client that leaves
+        cancels nothing.
         """
         return await asyncio.shield(self._spawn(self._place(chain, order, time_to_live)))
 
@@ -84,14 +88,33 @@ class Instants:
         if first := await self._find(key):
             return await self._repeated(first, key, chain)
         expires_at = order.created + (time_to_live or self._lifetime)
-        instant = Instant(order, creator, NotificationId(uuid7()), expires_at)
-        sender = self._sender(instant.channel)
-        attempt = _Attempt(instant, sender, await sender.take_turn(order.creator, instant.address))
-        if not await self._begin(attempt, chain):
+        wishes = [wish] if (wish := self._quotas.wish([order])) else []
+        for refusal in filter(None, await self._quotas.take(wishes)):
+            if first := await self._find(key):  # an equal request was counted meanwhile
+                return await self._repeated(first, key, chain)
+            raise refusal
+        try:
+            stands = await self._stands(Instant(order, creator, NotificationId(uuid7()), expires_at), chain)
+        except Exception:
+            await self._quotas.give_back(wishes)
+            raise
+        if not stands:
+            await self._quotas.give_back(wishes)
             return await self._repeated(await self._find(key), key, chain)
+        return Registered(chain.id)
+
+    async def _stands(self, instant: Instant, chain: Chain) -> bool:
+        """Store the order and send its message; False when its idempotency id is taken.
+
+        Raises `Unavailable` when surely nothing left, and nothing is stored.
+        """
+        sender = self._sender(instant.channel)
+        attempt = _Attempt(instant, sender, await sender.take_turn(instant.order.creator, instant.address))
+        if not await self._begin(attempt, chain):
+            return False
         if not await self._decision(attempt):
             raise Unavailable(attempt.turn.provider)
-        return Registered(chain.id)
+        return True
 
     def _sender(self, channel: Channel) -> InstantSender:
         if channel not in self._senders:

@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from varsel.db import Conn, execute, fetch, fetch_one
 from varsel.domain.ids import ChainId, CreatorId, OrderId
 from varsel.domain.order import Chain, Order, OrderState, Recipient
+from varsel.domain.quota import Share
 from varsel.orders.chain_store import Shipment, idempotency_key
 
 ADD_CREATORS = """
@@ -30,7 +32,7 @@ WITH given AS MATERIALIZED (
         wake_at timestamptz, email_sender text, email_subject text, email_body text, email_content_type text,
         email_unsubscribable boolean, sms_sender text, sms_body text, recipients jsonb, sending_time text,
         ignore_reservation boolean, allow_stale boolean, resource_id text, resource_action text,
-        condition_endpoint text, attachments jsonb)
+        condition_endpoint text, attachments jsonb, fallback_until timestamptz, quota jsonb)
 ), chained AS (
     INSERT INTO order_chain (id, creator_id, idempotency_id, idempotency_key, family, request_hash, created_at,
                              dialog_id, transmission_id, shipments)
@@ -46,18 +48,18 @@ WITH given AS MATERIALIZED (
     SELECT * FROM given WHERE chain_id IS NULL OR chain_id IN (SELECT id FROM chained)
 ), stored AS (
     INSERT INTO orders (id, creator_id, chain_id, kind, channel, lane, recipients, senders_reference,
-                        requested_send_time, created_at, state_at, wake_at)
+                        requested_send_time, created_at, state_at, wake_at, fallback_until)
     SELECT id, creator_id, chain_id, kind, channel, lane, recipient_count, senders_reference, requested_send_time,
-           created_at, created_at, wake_at
+           created_at, created_at, wake_at, fallback_until
       FROM accepted
 ), filled AS (
     INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type,
                                email_unsubscribable, sms_sender, sms_body, recipients, sending_time,
                                ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
-                               attachments)
+                               attachments, quota)
     SELECT id, email_sender, email_subject, email_body, email_content_type, email_unsubscribable, sms_sender, sms_body,
            recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
-           attachments
+           attachments, quota
       FROM accepted
 )
 SELECT id FROM chained
@@ -84,6 +86,7 @@ CANCEL = """
 UPDATE orders SET state = 'Cancelled', state_at = %(now)s, wake_at = NULL WHERE id = ANY(%(orders)s)
 """
 
+_NOTHING: Final[Mapping[OrderId, Share]] = MappingProxyType({})
 _RECIPIENT_KEYS: Final = {
     "national_identity_number": "nin",
     "organisation_number": "org",
@@ -106,13 +109,15 @@ async def insert_orders(
     creators: Mapping[str, CreatorId],
     *,
     now: datetime,
+    shares: Mapping[OrderId, Share] = _NOTHING,
 ) -> frozenset[ChainId]:
     """Store orders with their content; those that are due later wait outside the claim's index.
 
-    Returns the chains that were stored. The others lost the race for their idempotency id, and none of their orders is.
+    `shares`: what they took of their creators' daily limits. Returns the chains that were stored. The others lost the
+    race for their idempotency id, and none of their orders is.
     """
     params = {
-        "orders": json.dumps([_row(order, creator, now) for order, creator in orders]),
+        "orders": json.dumps([_row(order, creator, now, shares.get(order.id)) for order, creator in orders]),
         "chains": json.dumps([_chain_row(chain, members, creators[chain.creator]) for chain, members in chains]),
         "now": now,
     }
@@ -154,7 +159,7 @@ def recipient_document(recipient: Recipient) -> dict[str, str]:
     return {key: value for key, value in given if value}
 
 
-def _row(order: Order, creator: CreatorId, now: datetime) -> dict[str, Any]:
+def _row(order: Order, creator: CreatorId, now: datetime, share: Share | None) -> dict[str, Any]:
     email, sms = order.email, order.sms
     return {
         "id": str(order.id),
@@ -183,6 +188,8 @@ def _row(order: Order, creator: CreatorId, now: datetime) -> dict[str, Any]:
         "resource_action": order.resource_action,
         "condition_endpoint": order.condition_endpoint,
         "attachments": [dataclasses.asdict(a) for a in order.attachments] or None,
+        "fallback_until": order.fallback_until.isoformat() if order.fallback_until else None,
+        "quota": share,
     }
 
 
