@@ -40,8 +40,8 @@ def contents(operation: Operation) -> Iterator[tuple[str, Any]]:
     if "requestBody" in operation:
         yield "request", operation["requestBody"]["content"]["application/json"]
     for status, answer in operation["responses"].items():
-        if "content" in answer:
-            yield status, answer["content"]["application/json"]
+        for content in answer.get("content", {}).values():
+            yield status, content
 
 
 def test_every_body_has_examples_and_each_is_valid_against_its_schema(

@@ -255,7 +255,14 @@ PROBLEMS: Final[Mapping[int, Mapping[str, Any]]] = {
         "errors": {"Recipients[0].EmailAddress": ["The value is not a valid email address."]},
         "traceId": _TRACE,
     },
-    **{status: {**(generic(status).problem or {}), "traceId": _TRACE} for status in (404, 409, 413, 415)},
+    202: {
+        "type": "https://tools.ietf.org/html/rfc9110#section-15.3.3",
+        "title": "Accepted",
+        "status": 202,
+        "detail": "The register has the change; our own copy will show it when the register tells of it.",
+        "traceId": _TRACE,
+    },
+    **{status: {**(generic(status).problem or {}), "traceId": _TRACE} for status in (404, 409, 413, 415, 500, 502)},
     422: {**(altinn("NOT-00001").problem or {}), "traceId": _TRACE},
     503: {**(altinn("NOT-00004").problem or {}), "traceId": _TRACE},
 }

@@ -28,7 +28,8 @@ _FOLDED: Final = ("/notifications/", "/profile/", "/registry/", "/health", "/swa
 Endpoint = Callable[[Request], Awaitable[Response]]
 Parameter = Mapping[str, Any]
 """A parameter as OpenAPI describes it."""
-Answers = Mapping[int, type[BaseModel] | None]
+Answers = Mapping[int, type[BaseModel] | str | None]
+"""By status: the model of a JSON body, a plain text as it stands in the answer, or None for an empty body."""
 
 _ALWAYS: Final[Answers] = {400: ValidationProblem, 500: None, 503: Problem}  # 400: NUL in the query is enough
 _SECURED: Final[Answers] = {401: None, 403: None}
@@ -38,7 +39,7 @@ _READING: Final[Answers] = {413: Problem, 415: Problem}
 class JsonRoute(APIRoute):
     """Hands the raw request to its endpoint, which reads and checks it itself; the rest is there for OpenAPI.
 
-    `answers`: by status the body's model, or None for an empty body; what every route can answer need not be named.
+    `answers`: what every route can answer need not be named.
     `scope`: which the caller's token must have; None: anybody may call. The endpoint's name is the operation's.
     """
 

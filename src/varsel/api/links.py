@@ -30,6 +30,21 @@ _V2: Final = _to_views("$response.body#/notification/shipmentId")
 _ORDER: Final = _to_views("$response.body#/id")
 _SHIPMENT: Final = _to_views("$response.body#/shipmentId")
 
+_ADDRESSES: Final = {
+    name: {"operationId": name, "parameters": {"party_uuid": "$request.path.party_uuid"}}
+    for name in ("readOwnAddresses", "deleteOwnAddresses")
+}
+_OFFICIAL_ADDRESS: Final = {
+    name: {
+        "operationId": name,
+        "parameters": {
+            "organization_number": "$request.path.organization_number",
+            "address_id": "$response.body#/notificationAddressId",
+        },
+    }
+    for name in ("readOfficialAddress", "changeOfficialAddress", "deleteOfficialAddress")
+}
+
 LINKS: Final[Mapping[str, Links]] = {
     "postOrder": _V1,
     "postEmailOrder": _V1,
@@ -46,5 +61,10 @@ LINKS: Final[Mapping[str, Links]] = {
     "cancelOrder": _ORDER,
     "getShipment": _SHIPMENT,
     "explainOrder": _SHIPMENT,
+    "putOwnAddresses": _ADDRESSES,
+    "patchOwnAddresses": _ADDRESSES,
+    "addOfficialAddress": _OFFICIAL_ADDRESS,
+    "readOfficialAddress": _OFFICIAL_ADDRESS,
+    "changeOfficialAddress": _OFFICIAL_ADDRESS,
 }
 """By the operation that answers."""

@@ -19,12 +19,15 @@ from varsel.api.body_examples import BODIES
 from varsel.api.fields import ANY_TEXT, NOT_BLANK
 from varsel.api.frame import JsonRoute, Parameter
 from varsel.api.links import LINKS
+from varsel.api.profile_examples import PROFILE_ANSWERS, PROFILE_BODIES
+from varsel.api.schemas import Problem
 from varsel.api.shapes import ORGANISATION_PATTERN, PERSON_PATTERN
 from varsel.domain.schemes import NORWEGIAN, Identifiers
 from varsel.issuer import CREATE_SCOPE
 
 JSON: Final = "application/json"
-_EXAMPLES: Final = {**BODIES, **ANSWERS}
+TEXT: Final = "text/plain"
+_EXAMPLES: Final = {**BODIES, **PROFILE_BODIES, **ANSWERS, **PROFILE_ANSWERS}
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {
@@ -43,7 +46,8 @@ _SECURITY: Final = {
 }
 _SOURCE: Final = re.compile(r" \((?:http-api|processing|design)[^)]*\)")  # of a rule: readers of the code want it
 _DESCRIPTION: Final = """\
-Order a notification to a person, an organisation or an address, by email or SMS; follow every single message.
+Order a notification to a person, an organisation or an address, by email or SMS; follow every single message. Keep the
+addresses of users and organisations, and the registers that say who is reached where.
 
 Paths and names may be written in any case. Unknown properties and parameters are ignored. Date-times have a zone.
 """
@@ -54,22 +58,25 @@ _SAID: Final = {
     204: "It is done.",
     400: "Something is wrong with the request: what, by the path of the property or the name of the parameter.",
     401: "No usable credential.",
-    403: "The credential lacks the scope, or names no creator.",
-    404: "There is none, or it is another creator's.",
+    403: "The credential lacks the scope or the right, or names no creator.",
+    404: "There is none, or not for this caller.",
     409: "It cannot be done in this state.",
     413: "The body is too large.",
     415: "The body is not JSON in UTF-8.",
-    422: "Somebody cannot be reached: nothing is stored.",
+    422: "It is understood, and cannot be done: nothing is stored.",
     429: "Too often.",
     500: "A fault of ours. Nothing is known.",
+    502: "The register that must have it did not take it: nothing is stored.",
     503: "Not now. Nothing is stored; the same request may come again.",
 }
 _LOCATION: Final = {"description": "Where it can be looked at.", "schema": {"type": "string", "format": "uri"}}
+_WAIT: Final = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 _HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
     201: {"Location": _LOCATION},
     202: {"Location": _LOCATION},
     401: {"WWW-Authenticate": {"description": "Which credential is wanted.", "schema": {"type": "string"}}},
-    503: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}},
+    429: {"Retry-After": _WAIT},
+    503: {"Retry-After": _WAIT},
 }
 
 
@@ -94,7 +101,7 @@ def describe(routes: Sequence[JsonRoute]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     names = {route.operation_id for route in routes}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names)
+        paths.setdefault(route.path_format, {})[route.method.lower()] = _operation(route, names)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Varsel", "version": __version__, "description": _DESCRIPTION},
@@ -142,19 +149,22 @@ def _security(scope: str | None) -> list[dict[str, list[str]]]:
     return [bearer, {"platformAccessToken": []}] if scope == CREATE_SCOPE else [bearer]
 
 
-def _response(status: int, model: type[BaseModel] | None, links: Mapping[str, Any]) -> dict[str, Any]:
+def _response(status: int, answer: type[BaseModel] | str | None, links: Mapping[str, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {"description": _SAID[status]}
     if status in _HEADERS:
         response["headers"] = {name: {"required": True, **told} for name, told in _HEADERS[status].items()}
-    if model:
-        response["content"] = _content(model, PROBLEMS.get(status))
-    if links and status < 300:
+    if isinstance(answer, str):
+        response["content"] = {TEXT: {"schema": {"type": "string"}, "examples": {"example": {"value": answer}}}}
+    elif answer:
+        response["content"] = _content(answer, PROBLEMS.get(status))
+    if links and status < 300 and answer is not Problem:
         response["links"] = dict(links)
     return response
 
 
-def _content(model: type[BaseModel], example: Any = None) -> dict[str, Any]:
-    named = _EXAMPLES.get(model.__name__, {}) if example is None else {"example": example}
+def _content(model: type[BaseModel], usual: Any = None) -> dict[str, Any]:
+    """`usual`: the example of a model that has none of its own."""
+    named = _EXAMPLES.get(model.__name__) or ({} if usual is None else {"example": usual})
     content: dict[str, Any] = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
     if named:
         content["examples"] = {name: {"value": value} for name, value in named.items()}
@@ -184,7 +194,7 @@ class _Schemas(GenerateJsonSchema):
 
 def _schemas(routes: Iterable[JsonRoute]) -> dict[str, Any]:
     bodies = {route.body for route in routes if route.body}
-    answers = {model for route in routes for model in route.answers.values() if model}
+    answers = {a for route in routes for a in route.answers.values() if a and not isinstance(a, str)}
     models = [*((body, "validation") for body in bodies), *((answer, "serialization") for answer in answers)]
     _, definitions = models_json_schema(
         sorted(models, key=lambda pair: pair[0].__name__),  # type: ignore[arg-type]  # the modes are literals

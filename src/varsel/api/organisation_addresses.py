@@ -5,19 +5,32 @@ from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Final
 
+from pydantic import ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from varsel.api import schemas
 from varsel.api.bodies import Body, Findings
-from varsel.api.fields import Text
+from varsel.api.frame import Answers, Endpoint, JsonRoute
 from varsel.api.parts import ApiParts
 from varsel.api.problems import Refusal, generic
+from varsel.api.profile_shapes import (
+    BadRequest,
+    CountryCode,
+    NationalPhone,
+    OfficialEmail,
+    email_or_number,
+    organisation_parameter,
+    parameter,
+)
 from varsel.api.rules import NOT_A_MOBILE, NOT_AN_EMAIL
+from varsel.api.schemas import Problem
 from varsel.api.users import Users
 from varsel.domain.address import split_number, valid_mobile
+from varsel.issuer import ENDUSER_SCOPE
 from varsel.log import Log
+from varsel.recipients.profile.values import MAX_EMAIL
 from varsel.registry_sync.address_book import AddressBook, Outcome, Result
 from varsel.registry_sync.address_book_store import Listed, Value
 from varsel.registry_sync.ports import UpstreamError
@@ -27,10 +40,9 @@ log = Log(__name__)
 PATH: Final = "/profile/api/v1/organizations/{organization_number}/notificationaddresses/mandatory"
 RESOURCE: Final = "altinn-profil-api-varslingsdaresser-for-virksomheter"  # spelled so
 
-_MAX_EMAIL: Final = 400
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+=?^_`{}~-]+"
 _LABEL: Final = r"[A-Za-z0-9æøåÆØÅ](?:[A-Za-z0-9æøåÆØÅ-]{0,61}[A-Za-z0-9æøåÆØÅ])?"
-_EMAIL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.){{1,9}}[A-Za-z]{{2,14}}")
+_EMAIL: Final = rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.){{1,9}}[A-Za-z]{{2,14}}"
 _COUNTRY_CODE: Final = re.compile(r"\+[0-9]{1,3}")
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _NORWAY: Final = "+47"
@@ -40,16 +52,18 @@ _NORWEGIAN_MOBILE: Final = re.compile(r"[49][0-9]{7}")
 class AddressBody(Body):
     """Either an email address, or a number with its country code."""
 
-    email: Text | None = None
-    country_code: Text | None = None
-    phone: Text | None = None
+    model_config = ConfigDict(json_schema_extra=email_or_number(_EMAIL))
+
+    email: OfficialEmail = None
+    country_code: CountryCode = None
+    phone: NationalPhone = None
 
     async def check(self, now: datetime, findings: Findings) -> None:  # noqa: ARG002 - no rule looks at the time
         email, code, phone = self._given()
         if bool(email) == bool(phone):
             findings.add("Email", "Exactly one of email and phone is required.")
         elif email:
-            if len(email) > _MAX_EMAIL or not _EMAIL.fullmatch(email):
+            if len(self.email or "") > MAX_EMAIL or not re.fullmatch(_EMAIL, email):
                 findings.add("Email", NOT_AN_EMAIL)
             if code:
                 findings.add("CountryCode", "A country code belongs to a phone number.")
@@ -109,13 +123,34 @@ class OfficialAddressesAnswer(schemas.Answer):
 
 def organisation_address_routes(parts: ApiParts, users: Users) -> Sequence[BaseRoute]:
     routes = _Routes(parts, users)
-    one = f"{PATH}/{{address_id:int}}"
+    known: Answers = {400: BadRequest, 404: Problem}
+    told: Answers = {**known, 200: OfficialAddressAnswer, 202: Problem, 502: Problem}
+    organisation = organisation_parameter("organization_number")
+    address = parameter("address_id", "path", {"type": "integer", "minimum": 1})
+
+    def route(
+        path: str, endpoint: Endpoint, method: str, answers: Answers, body: type[Body] | None = None
+    ) -> JsonRoute:
+        parameters = [organisation] if path == PATH else [organisation, address]
+        tags = ["Official addresses of an organisation"]
+        return JsonRoute(
+            path,
+            endpoint,
+            method=method,
+            answers=answers,
+            body=body,
+            parameters=parameters,
+            scope=ENDUSER_SCOPE,
+            tags=tags,
+        )
+
+    one = f"{PATH}/{{address_id}}"
     return [
-        Route(PATH, routes.list_all, methods=["GET"]),
-        Route(PATH, routes.create, methods=["POST"]),
-        Route(one, routes.read, methods=["GET"]),
-        Route(one, routes.change, methods=["PUT"]),
-        Route(one, routes.delete, methods=["DELETE"]),
+        route(PATH, routes.list_official_addresses, "GET", {**known, 200: OfficialAddressesAnswer}),
+        route(PATH, routes.add_official_address, "POST", {**told, 201: OfficialAddressAnswer}, AddressBody),
+        route(one, routes.read_official_address, "GET", {**known, 200: OfficialAddressAnswer}),
+        route(one, routes.change_official_address, "PUT", {**told, 409: Problem}, AddressBody),
+        route(one, routes.delete_official_address, "DELETE", {**told, 409: Problem}),
     ]
 
 
@@ -125,32 +160,37 @@ class _Routes:
         self._users = users
         self._book = AddressBook(parts.database, parts.clock, parts.reception)
 
-    async def list_all(self, request: Request) -> Response:
+    async def list_official_addresses(self, request: Request) -> Response:
+        """The official addresses of an organisation that the user may administer."""
         org_no = await self._permitted(request, "read")
         answers = tuple(OfficialAddressAnswer.of(address) for address in await self._known(org_no))
         return OfficialAddressesAnswer(organization_number=org_no, notification_addresses=answers).response()
 
-    async def read(self, request: Request) -> Response:
+    async def read_official_address(self, request: Request) -> Response:
+        """One of them."""
         org_no = await self._permitted(request, "read")
         for address in await self._known(org_no):
-            if address.id == request.path_params["address_id"]:
+            if address.id == _address_id(request):
                 return OfficialAddressAnswer.of(address).response()
         raise generic(404)
 
-    async def create(self, request: Request) -> Response:
+    async def add_official_address(self, request: Request) -> Response:
+        """Add an address. One that is there already is answered with 200."""
         async with self._parts.intake.take(request, self._users.require, AddressBody) as taken:
             org_no = await self._may(request, taken.caller.required_user(), "write")
             return self._answer(request, org_no, await _told(self._book.create(org_no, taken.body.value())))
 
-    async def change(self, request: Request) -> Response:
+    async def change_official_address(self, request: Request) -> Response:
+        """Put another address in its place."""
         async with self._parts.intake.take(request, self._users.require, AddressBody) as taken:
             org_no = await self._may(request, taken.caller.required_user(), "write")
-            address_id: int = request.path_params["address_id"]
-            return self._answer(request, org_no, await _told(self._book.change(org_no, address_id, taken.body.value())))
+            changed = self._book.change(org_no, _address_id(request), taken.body.value())
+            return self._answer(request, org_no, await _told(changed))
 
-    async def delete(self, request: Request) -> Response:
+    async def delete_official_address(self, request: Request) -> Response:
+        """Take an address away. An organisation keeps its last one."""
         org_no = await self._permitted(request, "write")
-        return self._answer(request, org_no, await _told(self._book.delete(org_no, request.path_params["address_id"])))
+        return self._answer(request, org_no, await _told(self._book.delete(org_no, _address_id(request))))
 
     async def _known(self, org_no: str) -> list[Listed]:
         addresses = await self._book.of(org_no)
@@ -165,6 +205,8 @@ class _Routes:
         """The organisation, if the user may do this for it. Answers 403 otherwise."""
         org_no = str(request.path_params["organization_number"])
         now = self._parts.clock.now()
+        if not self._parts.intake.identifiers.is_organisation(org_no):
+            raise Refusal(403)
         if not await self._parts.directory.permitted([(org_no, user)], resource_id=RESOURCE, action=action, now=now):
             raise Refusal(403)
         return org_no
@@ -180,7 +222,10 @@ class _Routes:
                 raise Refusal(409, {**(refusal.problem or {}), "instance": self._path(org_no, other)})
             case Result(Outcome.HEALING):
                 detail = "The register has the change; our own copy will show it when the register tells of it."
-                return Refusal(202, {"title": "Accepted", "status": 202, "detail": detail}).response(request)
+                type_ = "https://tools.ietf.org/html/rfc9110#section-15.3.3"
+                problem = {"type": type_, "title": "Accepted", "status": 202, "detail": detail}
+                listed = {"Location": self._parts.base + PATH.format(organization_number=org_no)}
+                return Refusal(202, problem, listed).response(request)
             case Result(outcome, Listed() as address):
                 created = outcome is Outcome.CREATED
                 location = {"Location": self._parts.base + self._path(org_no, address)} if created else None
@@ -189,3 +234,10 @@ class _Routes:
 
     def _path(self, org_no: str, address: Listed) -> str:
         return f"{PATH.format(organization_number=org_no)}/{address.id}"
+
+
+def _address_id(request: Request) -> int:
+    text = request.path_params["address_id"]
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise generic(404)
+    return int(text)

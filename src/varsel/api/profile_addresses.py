@@ -1,25 +1,29 @@
 """The addresses where users want messages that concern their organisations (registries 4.2)."""
 
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 from uuid import UUID
 
 from pydantic import ConfigDict, RootModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from varsel.api import schemas
+from varsel.api.frame import Answers, JsonRoute
 from varsel.api.parts import ApiParts
 from varsel.api.problems import Invalid, Refusal, generic
 from varsel.api.profile_bodies import NO_ADDRESS, PatchAddressesBody, PutAddressesBody
+from varsel.api.profile_shapes import BadRequest, organisation_parameter, parameter
 from varsel.api.requests import Taken, read_uuid
-from varsel.api.schemas import Instant
+from varsel.api.schemas import Instant, Problem
 from varsel.api.users import Users
+from varsel.issuer import ENDUSER_SCOPE
 from varsel.recipients.profile.addresses import ProfessionalAddresses, Saved, ShownContact
 from varsel.recipients.profile.values import RESOURCE_PREFIX
 
 PATH: Final = "/profile/api/v1/users/current/notificationsettings/parties"
+UNVERIFIED: Final = "An address must be verified before it can be used."
 
 
 class ProfessionalAddressAnswer(schemas.Answer):
@@ -60,13 +64,54 @@ class ProfessionalAddressesAnswer(RootModel[tuple[ProfessionalAddressAnswer, ...
 def address_routes(parts: ApiParts, users: Users) -> Sequence[BaseRoute]:
     routes = _AddressRoutes(parts, users)
     one = f"{PATH}/{{party_uuid}}"
+    party = [parameter("party_uuid", "path", {"type": "string", "format": "uuid"})]
+    number = [organisation_parameter("org_number")]
+    found: Answers = {200: ProfessionalAddressAnswer, 400: BadRequest, 404: Problem}
+    saved: Answers = {201: None, 204: None, 400: BadRequest, 409: Problem, 422: UNVERIFIED}
+    common: dict[str, Any] = {"scope": ENDUSER_SCOPE, "tags": ["A user's addresses for organisations"]}
     return [
-        Route(PATH, routes.list_all, methods=["GET"]),
-        Route(f"{PATH}/byorgnumber/{{org_number}}", routes.read_by_number, methods=["GET"]),
-        Route(one, routes.read, methods=["GET"]),
-        Route(one, routes.put, methods=["PUT"]),
-        Route(one, routes.patch, methods=["PATCH"]),
-        Route(one, routes.delete, methods=["DELETE"]),
+        JsonRoute(
+            PATH,
+            routes.list_own_addresses,
+            method="GET",
+            answers={200: ProfessionalAddressesAnswer, 400: BadRequest},
+            **common,
+        ),
+        JsonRoute(
+            f"{PATH}/byorgnumber/{{org_number}}",
+            routes.read_own_addresses_by_number,
+            method="GET",
+            answers=found,
+            parameters=number,
+            **common,
+        ),
+        JsonRoute(one, routes.read_own_addresses, method="GET", answers=found, parameters=party, **common),
+        JsonRoute(
+            one,
+            routes.put_own_addresses,
+            method="PUT",
+            body=PutAddressesBody,
+            answers=saved,
+            parameters=party,
+            **common,
+        ),
+        JsonRoute(
+            one,
+            routes.patch_own_addresses,
+            method="PATCH",
+            body=PatchAddressesBody,
+            answers=saved,
+            parameters=party,
+            **common,
+        ),
+        JsonRoute(
+            one,
+            routes.delete_own_addresses,
+            method="DELETE",
+            answers={200: None, 400: BadRequest, 404: Problem},
+            parameters=party,
+            **common,
+        ),
     ]
 
 
@@ -79,35 +124,37 @@ class _AddressRoutes:
             parts.database, parts.clock, settings.profile, inherit=settings.registry.inherit_from_main_unit
         )
 
-    async def list_all(self, request: Request) -> Response:
+    async def list_own_addresses(self, request: Request) -> Response:
         """What the user has registered, for all organisations."""
         user = (await self._users.require(request)).required_user()
         found = await self._addresses.of_user(user)
         answers = tuple(ProfessionalAddressAnswer.of(user, shown) for shown in found)
         return schemas.respond(ProfessionalAddressesAnswer(answers))
 
-    async def read(self, request: Request) -> Response:
+    async def read_own_addresses(self, request: Request) -> Response:
+        """What the user has registered for one organisation."""
         user = (await self._users.require(request)).required_user()
         return await self._read(user, await self._represented(user, _party(request)))
 
-    async def read_by_number(self, request: Request) -> Response:
+    async def read_own_addresses_by_number(self, request: Request) -> Response:
+        """The same, by the number of the organisation. The scope for reading settings is enough here."""
         user = (await self._users.require_reader(request)).required_user()
         org_no = str(request.path_params["org_number"])
         await self._require_right(user, org_no)
         return await self._read(user, org_no)
 
-    async def put(self, request: Request) -> Response:
-        """Replace everything."""
+    async def put_own_addresses(self, request: Request) -> Response:
+        """Replace what is registered. Each address must have been verified."""
         async with self._parts.intake.take(request, self._users.require, PutAddressesBody) as taken:
             return await self._save(request, taken)
 
-    async def patch(self, request: Request) -> Response:
-        """Change what is named."""
+    async def patch_own_addresses(self, request: Request) -> Response:
+        """Change what is named. Each address that is named must have been verified."""
         async with self._parts.intake.take(request, self._users.require, PatchAddressesBody) as taken:
             return await self._save(request, taken)
 
-    async def delete(self, request: Request) -> Response:
-        """Asks for no right: people can take their data back after they have left."""
+    async def delete_own_addresses(self, request: Request) -> Response:
+        """Take everything back. It needs no right: people can do so after they have left."""
         user = (await self._users.require(request)).required_user()
         if not await self._addresses.delete(user, _party(request)):
             raise generic(404)
@@ -124,7 +171,7 @@ class _AddressRoutes:
             case Saved.EMPTY:
                 raise Invalid({"EmailAddress": [NO_ADDRESS]})
             case Saved.UNVERIFIED:
-                return PlainTextResponse("An address must be verified before it can be used.", 422)
+                return PlainTextResponse(UNVERIFIED, 422)
             case Saved.OVERTAKEN:
                 raise generic(409, detail="The addresses were changed by another request meanwhile.")
             case unreachable:
@@ -145,6 +192,8 @@ class _AddressRoutes:
         return org_no
 
     async def _require_right(self, user: int, org_no: str) -> None:
+        if not self._parts.intake.identifiers.is_organisation(org_no):
+            raise Refusal(403)
         if not await self._addresses.may_represent(user, org_no):
             raise Refusal(403)
 

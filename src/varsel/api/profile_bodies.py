@@ -4,8 +4,22 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Final
 
+from pydantic import ConfigDict
+
 from varsel.api.bodies import Body, Findings
-from varsel.api.fields import ContractInstant, OneOf, Text
+from varsel.api.fields import OneOf, Text
+from varsel.api.profile_shapes import (
+    LANGUAGES,
+    Code,
+    InternationalPhone,
+    Language,
+    LoosePhone,
+    OwnEmail,
+    PastTime,
+    Resources,
+    address_by_type,
+    one_address,
+)
 from varsel.api.rules import NOT_A_MOBILE, NOT_AN_EMAIL
 from varsel.recipients.profile.addresses import Change
 from varsel.recipients.profile.store import Addresses
@@ -22,17 +36,16 @@ from varsel.recipients.profile.values import (
 
 NO_ADDRESS: Final = "An email address or a phone number is required."
 
-_LANGUAGES: Final = ("nb", "nn", "en", "se")
-_ADDRESS_LENGTHS: Final = range(5, 321)
+_SHORTEST, _LONGEST = 5, 320  # address that is verified
 _CODE_DIGITS: Final = 6
 # the names of `Addresses`, by those of the body
 _FIELDS: Final = {"email_address": "email", "phone_number": "phone", "resource_include_list": "resources"}
 
 
 class _AddressesBody(Body):
-    email_address: Text | None = None
-    phone_number: Text | None = None
-    resource_include_list: list[Text] | None = None
+    email_address: OwnEmail = None
+    phone_number: LoosePhone = None
+    resource_include_list: Resources = None
 
     def check_rules(self, is_phone: Callable[[str], bool], findings: Findings) -> None:
         email, phone = _given(self.email_address), _given(self.phone_number)
@@ -61,6 +74,8 @@ class _AddressesBody(Body):
 class PutAddressesBody(_AddressesBody):
     """Replaces everything: what is missing is emptied, and a missing list means all resources."""
 
+    model_config = ConfigDict(json_schema_extra=one_address())
+
     async def check(self, now: datetime, findings: Findings) -> None:  # noqa: ARG002 - no rule looks at the time
         self.check_rules(loose_phone, findings)
         if not _given(self.email_address) and not _given(self.phone_number):
@@ -71,7 +86,9 @@ class PutAddressesBody(_AddressesBody):
 
 
 class PatchAddressesBody(_AddressesBody):
-    """What is absent stays as it is; null, or blanks, empties."""
+    """What is absent stays as it is; null, or blanks, empties. One address must be left."""
+
+    phone_number: InternationalPhone = None
 
     async def check(self, now: datetime, findings: Findings) -> None:  # noqa: ARG002
         self.check_rules(international_phone, findings)
@@ -81,7 +98,9 @@ class PatchAddressesBody(_AddressesBody):
 
 
 class SendCodeBody(Body):
-    """POST …/verification/send"""
+    """The address that shall be verified."""
+
+    model_config = ConfigDict(json_schema_extra=address_by_type(_SHORTEST, _LONGEST))
 
     value: Text
     type: Annotated[AddressKind, OneOf(AddressKind)]
@@ -92,14 +111,14 @@ class SendCodeBody(Body):
     def check_address(self, findings: Findings) -> None:
         is_email = self.type is AddressKind.EMAIL
         fits = own_email if is_email else loose_phone
-        if len(self.value) not in _ADDRESS_LENGTHS or not fits(self.value):
+        if not _SHORTEST <= len(self.value) <= _LONGEST or not fits(self.value):
             findings.add("Value", NOT_AN_EMAIL if is_email else NOT_A_MOBILE)
 
 
 class VerifyBody(SendCodeBody):
-    """POST …/verification/verify"""
+    """The address, and the code that was sent to it."""
 
-    verification_code: Text
+    verification_code: Code
 
     async def check(self, now: datetime, findings: Findings) -> None:  # noqa: ARG002
         self.check_address(findings)
@@ -109,7 +128,9 @@ class VerifyBody(SendCodeBody):
 
 
 class PrivatePhoneBody(Body):
-    value: Text | None
+    """Null takes the number away."""
+
+    value: InternationalPhone
 
     async def check(self, now: datetime, findings: Findings) -> None:  # noqa: ARG002
         if self.value is not None and not (len(self.value) <= MAX_PHONE and international_phone(self.value)):
@@ -119,12 +140,12 @@ class PrivatePhoneBody(Body):
 class PreferencesBody(Body):
     """What is absent stays as it is; null empties."""
 
-    language: Text | None = None
-    ignore_unit_profile_date_time: ContractInstant | None = None
+    language: Language = None
+    ignore_unit_profile_date_time: PastTime = None
 
     async def check(self, now: datetime, findings: Findings) -> None:
-        if self.language is not None and self.language not in _LANGUAGES:
-            findings.add("Language", f"The value must be one of {', '.join(_LANGUAGES)}.")
+        if self.language is not None and self.language not in LANGUAGES:
+            findings.add("Language", f"The value must be one of {', '.join(LANGUAGES)}.")
         asked = self.ignore_unit_profile_date_time
         if asked is not None and (asked.tzinfo is None or asked > now):
             findings.add("IgnoreUnitProfileDateTime", "The value must have a time zone, and not lie in the future.")

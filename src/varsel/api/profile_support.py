@@ -9,20 +9,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final, TypeVar
 
-from pydantic import ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from varsel.api import schemas
 from varsel.api.auth import Caller
+from varsel.api.frame import Endpoint, JsonRoute, Parameter
 from varsel.api.parts import ApiParts
 from varsel.api.problems import Invalid, generic
+from varsel.api.profile_shapes import organisation_parameter, parameter
 from varsel.api.requests import header
 from varsel.api.rules import wrong_person
-from varsel.api.schemas import Instant
+from varsel.api.schemas import Instant, Problem
+from varsel.api.shapes import PERSON_PATTERN
 from varsel.db import ReadConn
 from varsel.domain.identifiers import subject_key
+from varsel.issuer import SUPPORT_SCOPE
 from varsel.recipients.names import person_name
 from varsel.recipients.profile import support_store
 from varsel.recipients.profile.access import AccessLog, Seen
@@ -39,7 +43,7 @@ _COUNTRY: Final = re.compile(r"\+[0-9]{1,3}")
 _NORWAY: Final = "+47"
 
 
-class OfficialAddressAnswer(schemas.Answer):
+class FoundAddressAnswer(schemas.Answer):
     """`sourceOrgNumber` owns the address: the main unit, where that stands in for the one that was asked for."""
 
     notification_address_id: int
@@ -50,7 +54,7 @@ class OfficialAddressAnswer(schemas.Answer):
     last_changed: Instant
 
     @classmethod
-    def of(cls, address: OfficialAddress) -> "OfficialAddressAnswer":
+    def of(cls, address: OfficialAddress) -> "FoundAddressAnswer":
         return cls(
             notification_address_id=address.id,
             email=address.address if address.kind == "email" else None,
@@ -112,32 +116,58 @@ class PersonAnswer(schemas.Answer):
         )
 
 
-class _OfficialAddresses(RootModel[tuple[OfficialAddressAnswer, ...]]):
+class FoundAddressesAnswer(RootModel[tuple[FoundAddressAnswer, ...]]):
     model_config = ConfigDict(frozen=True)
 
 
-class _Colleagues(RootModel[tuple[ColleagueAnswer, ...]]):
+class ColleaguesAnswer(RootModel[tuple[ColleagueAnswer, ...]]):
     model_config = ConfigDict(frozen=True)
 
 
-class _People(RootModel[tuple[PersonAnswer, ...]]):
+class PeopleAnswer(RootModel[tuple[PersonAnswer, ...]]):
     model_config = ConfigDict(frozen=True)
 
 
 def support_routes(parts: ApiParts, log: AccessLog) -> Sequence[BaseRoute]:
     routes = _SupportRoutes(parts, log)
-    organisations, people = f"{PATH}/organizations", f"{PATH}/users/contactinformation"
-    endpoints = {
-        f"{organisations}/notificationaddresses/email": routes.addresses_by_email,
-        f"{organisations}/notificationaddresses/phonenumber": routes.addresses_by_phone,
-        f"{organisations}/{{org_number}}/notificationaddresses": routes.addresses_of_organisation,
-        f"{organisations}/contactinformation/email": routes.colleagues_by_email,
-        f"{organisations}/contactinformation/phonenumber": routes.colleagues_by_phone,
-        f"{organisations}/{{org_number}}/contactinformation": routes.colleagues_of_organisation,
-        people: routes.person,
-        f"{people}/email": routes.people_by_email,
-    }
-    return [Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()]
+    number, email = [organisation_parameter("org_number")], [_header_parameter("emailAddress", r"\S")]
+    phone = [
+        _header_parameter("phoneNumber", f"^{_PHONE.pattern}$"),
+        _header_parameter("countrycode", f"^{_COUNTRY.pattern}$", required=False, format="country-code"),
+    ]
+    person = [_header_parameter("nationalIdentityNumber", PERSON_PATTERN)]
+
+    def route(path: str, endpoint: Endpoint, model: type[BaseModel], parameters: Sequence[Parameter]) -> JsonRoute:
+        return JsonRoute(
+            f"{PATH}/{path}",
+            endpoint,
+            method="GET",
+            answers={200: model, 404: Problem},
+            parameters=parameters,
+            scope=SUPPORT_SCOPE,
+            tags=["Support of registers"],
+        )
+
+    official, own, people = "notificationaddresses", "contactinformation", "users/contactinformation"
+    return [
+        route(f"organizations/{official}/email", routes.find_addresses_by_email, FoundAddressesAnswer, email),
+        route(f"organizations/{official}/phonenumber", routes.find_addresses_by_phone, FoundAddressesAnswer, phone),
+        route(
+            f"organizations/{{org_number}}/{official}",
+            routes.find_addresses_of_organisation,
+            FoundAddressesAnswer,
+            number,
+        ),
+        route(f"organizations/{own}/email", routes.find_colleagues_by_email, ColleaguesAnswer, email),
+        route(f"organizations/{own}/phonenumber", routes.find_colleagues_by_phone, ColleaguesAnswer, phone),
+        route(f"organizations/{{org_number}}/{own}", routes.find_colleagues_of_organisation, ColleaguesAnswer, number),
+        route(people, routes.find_person, PersonAnswer, person),
+        route(f"{people}/email", routes.find_people_by_email, PeopleAnswer, email),
+    ]
+
+
+def _header_parameter(name: str, pattern: str, *, required: bool = True, **schema: str) -> Parameter:
+    return parameter(name, "header", {"type": "string", "pattern": pattern, **schema}, required=required)
 
 
 class _SupportRoutes:
@@ -146,47 +176,51 @@ class _SupportRoutes:
         self._log = log
         self._policy = parts.authenticator.require_support
 
-    async def addresses_of_organisation(self, request: Request) -> Response:
+    async def find_addresses_of_organisation(self, request: Request) -> Response:
         """The official addresses, of the main unit where that stands in."""
         caller = await self._policy(request)
-        org_no = str(request.path_params["org_number"])
+        org_no = self._organisation(request)
         return await self._official(caller, lambda conn: support_store.addresses_of(conn, org_no))
 
-    async def addresses_by_email(self, request: Request) -> Response:
+    async def find_addresses_by_email(self, request: Request) -> Response:
+        """The official addresses of all organisations that have this email address."""
         caller = await self._policy(request)
         email = _header(request, "emailAddress").lower()
         return await self._official(
             caller, lambda conn: support_store.addresses_with(conn, "email", [email], limit=MAX_FOUND)
         )
 
-    async def addresses_by_phone(self, request: Request) -> Response:
+    async def find_addresses_by_phone(self, request: Request) -> Response:
+        """The official addresses of all organisations that have this number."""
         caller = await self._policy(request)
         numbers = _numbers(request)
         return await self._official(
             caller, lambda conn: support_store.addresses_with(conn, "sms", numbers, limit=MAX_FOUND)
         )
 
-    async def colleagues_of_organisation(self, request: Request) -> Response:
+    async def find_colleagues_of_organisation(self, request: Request) -> Response:
         """The users who have registered addresses for the organisation."""
         caller = await self._policy(request)
-        org_no = str(request.path_params["org_number"])
+        org_no = self._organisation(request)
         return await self._colleagues(
             caller, lambda conn: support_store.colleagues(conn, org_no=org_no, limit=MAX_FOUND)
         )
 
-    async def colleagues_by_email(self, request: Request) -> Response:
+    async def find_colleagues_by_email(self, request: Request) -> Response:
+        """The users who have registered this email address for an organisation."""
         caller = await self._policy(request)
         email = _header(request, "emailAddress").lower()
         return await self._colleagues(caller, lambda conn: support_store.colleagues(conn, email=email, limit=MAX_FOUND))
 
-    async def colleagues_by_phone(self, request: Request) -> Response:
+    async def find_colleagues_by_phone(self, request: Request) -> Response:
+        """The users who have registered this number for an organisation."""
         caller = await self._policy(request)
         phones = _numbers(request)
         return await self._colleagues(
             caller, lambda conn: support_store.colleagues(conn, phones=phones, limit=MAX_FOUND)
         )
 
-    async def person(self, request: Request) -> Response:
+    async def find_person(self, request: Request) -> Response:
         """What the contact register holds about one person."""
         caller = await self._policy(request)
         number = _header(request, "nationalIdentityNumber")
@@ -200,7 +234,7 @@ class _SupportRoutes:
             raise generic(404)
         return PersonAnswer.of(found).response()
 
-    async def people_by_email(self, request: Request) -> Response:
+    async def find_people_by_email(self, request: Request) -> Response:
         """Everybody whose registered address this is."""
         caller = await self._policy(request)
         email = _header(request, "emailAddress").lower()
@@ -208,7 +242,14 @@ class _SupportRoutes:
         async with self._parts.database.reading() as conn:
             found = await support_store.people_with(conn, email, limit=MAX_FOUND)
         await self._write(caller, "people-by-email", began, len(found), [p.person for p in found if p.person])
-        return schemas.respond(_People(tuple(map(PersonAnswer.of, found))))
+        return schemas.respond(PeopleAnswer(tuple(map(PersonAnswer.of, found))))
+
+    def _organisation(self, request: Request) -> str:
+        """What is no number of an organisation is nobody's."""
+        number = str(request.path_params["org_number"])
+        if not self._parts.intake.identifiers.is_organisation(number):
+            raise generic(404)
+        return number
 
     async def _official(self, caller: Caller, look: Callable[[ReadConn], Awaitable[list[OfficialAddress]]]) -> Response:
         began = time.monotonic()
@@ -217,7 +258,7 @@ class _SupportRoutes:
         await self._write(caller, "organisation-addresses", began, len(found))
         if not found:
             raise generic(404)
-        return schemas.respond(_OfficialAddresses(tuple(map(OfficialAddressAnswer.of, found))))
+        return schemas.respond(FoundAddressesAnswer(tuple(map(FoundAddressAnswer.of, found))))
 
     async def _colleagues(self, caller: Caller, look: Callable[[ReadConn], Awaitable[list[Colleague]]]) -> Response:
         began = time.monotonic()
@@ -226,7 +267,7 @@ class _SupportRoutes:
         await self._write(caller, "user-addresses", began, len(found), [c.person for c in found if c.person])
         if not found:
             raise generic(404)
-        return schemas.respond(_Colleagues(tuple(map(ColleagueAnswer.of, found))))
+        return schemas.respond(ColleaguesAnswer(tuple(map(ColleagueAnswer.of, found))))
 
     async def _write(self, caller: Caller, kind: str, began: float, found: int, persons: Sequence[str] = ()) -> None:
         took = timedelta(seconds=time.monotonic() - began)

@@ -6,17 +6,21 @@ Every call is written to the log of look-ups.
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from varsel.api import schemas
 from varsel.api.bodies import Body, Findings
-from varsel.api.fields import RequiredText, Text
+from varsel.api.fields import ANY_TEXT, RequiredText, Text
+from varsel.api.frame import JsonRoute
 from varsel.api.parts import ApiParts
 from varsel.api.schemas import Instant
+from varsel.api.shapes import Shape, Told
+from varsel.issuer import SUPPORT_SCOPE
 from varsel.recipients.ports import UserContact
 from varsel.recipients.profile.access import AccessLog, Seen
 from varsel.recipients.profile.known import Known, PartyKind, find, masked
@@ -26,20 +30,31 @@ PATH: Final = "/registry/api/v1/lookup"
 MAX_IDENTIFIERS: Final = 100
 MAX_REASON: Final = 200
 
+_REASON: Final[Shape] = {
+    "anyOf": [
+        {"properties": {"reveal": {"const": False}}},
+        {"required": ["reason"], "properties": {"reason": {"type": "string", "pattern": r"\S"}}},
+    ]
+}
+
 
 class LookupBody(Body):
     """`reveal` needs a `reason`, such as the number of a case."""
 
-    identifiers: list[RequiredText]
+    model_config = ConfigDict(json_schema_extra=_REASON)
+
+    identifiers: Annotated[list[RequiredText], Told({"minItems": 1, "maxItems": MAX_IDENTIFIERS})]
     resource_id: Text | None = None
     reveal: bool = False
-    reason: Text | None = None
+    reason: Annotated[Text | None, Told({"type": ["string", "null"], "pattern": ANY_TEXT, "maxLength": MAX_REASON})] = (
+        None
+    )
 
     async def check(self, now: datetime, findings: Findings) -> None:  # noqa: ARG002 - no rule looks at the time
         if not 1 <= len(self.identifiers) <= MAX_IDENTIFIERS:
             findings.add("Identifiers", f"There must be 1 to {MAX_IDENTIFIERS} identifiers.")
-        reason = (self.reason or "").strip()
-        if self.reveal and not reason:
+        reason = self.reason or ""
+        if self.reveal and not reason.strip():
             findings.add("Reason", "A reason is required to see what is masked.")
         if len(reason) > MAX_REASON:
             findings.add("Reason", f"A reason has {MAX_REASON} characters at most.")
@@ -107,7 +122,16 @@ class LookupAnswer(schemas.Answer):
 
 
 def lookup_routes(parts: ApiParts, log: AccessLog) -> Sequence[BaseRoute]:
-    return [Route(PATH, _LookupRoute(parts, log).look_up, methods=["POST"])]
+    route = JsonRoute(
+        PATH,
+        _LookupRoute(parts, log).look_up,
+        method="POST",
+        body=LookupBody,
+        answers={200: LookupAnswer},
+        scope=SUPPORT_SCOPE,
+        tags=["Registers"],
+    )
+    return [route]
 
 
 class _LookupRoute:
@@ -116,6 +140,7 @@ class _LookupRoute:
         self._log = log
 
     async def look_up(self, request: Request) -> Response:
+        """What the registers know of persons, organisations and users. It is masked, unless a reason is given."""
         parts = self._parts
         async with parts.intake.take(request, parts.authenticator.require_support, LookupBody) as taken:
             body, began = taken.body, time.monotonic()

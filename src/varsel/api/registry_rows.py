@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import Field
+from pydantic import Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from varsel.api import schemas
 from varsel.api.bodies import Body, Findings
+from varsel.api.frame import Endpoint, JsonRoute
 from varsel.api.parts import ApiParts
-from varsel.api.problems import Invalid, Refusal, generic
+from varsel.api.problems import Invalid, generic
+from varsel.api.row_shapes import deleted, upserted
+from varsel.api.schemas import Problem
+from varsel.api.shapes import Shape, Told
 from varsel.domain.errors import Rejected
 from varsel.domain.identifiers import Level
+from varsel.issuer import REGISTRY_SCOPE
 from varsel.log import Log
 from varsel.recipients.load.batch import Batch, Changed, Wrong, read_batch, write_batch
 from varsel.recipients.load.rows import Kind
@@ -24,8 +29,6 @@ log = Log(__name__)
 
 PATH: Final = "/registry/api/v1/rows"
 MAX_ROWS: Final = 1_000
-
-_KINDS: Final = {kind.value: kind for kind in Kind}
 
 
 class RowsBody(Body):
@@ -61,19 +64,54 @@ class RowsAnswer(schemas.Answer):
 
 
 def row_routes(parts: ApiParts) -> Sequence[BaseRoute]:
-    return [Route(f"{PATH}/{{kind}}", _RowRoutes(parts).change, methods=["POST"])]
+    routes = _RowRoutes(parts)
+    return [
+        JsonRoute(
+            f"{PATH}/{kind}",
+            routes.changing(kind),
+            method="POST",
+            body=body_of(kind),
+            answers={200: RowsAnswer, 409: Problem},
+            scope=REGISTRY_SCOPE,
+            tags=["Registers"],
+        )
+        for kind in Kind
+    ]
+
+
+def body_of(kind: Kind) -> type[RowsBody]:
+    """The same body, of which the document says what its rows hold."""
+
+    def rows(shape: Shape) -> Any:
+        told = Told({"items": shape, "maxItems": MAX_ROWS})
+        return Annotated[list[dict[str, Any]], told], Field(default=[])
+
+    name = "".join(word.title() for word in kind.split("_"))
+    return create_model(
+        f"{name}RowsBody",
+        __base__=RowsBody,
+        __doc__=RowsBody.__doc__,
+        upsert=rows(upserted(kind)),
+        delete=rows(deleted(kind)),
+    )
 
 
 class _RowRoutes:
     def __init__(self, parts: ApiParts) -> None:
         self._parts = parts
 
-    async def change(self, request: Request) -> Response:
-        """Insert, update and delete rows of one kind: all of them, or none."""
+    def changing(self, kind: Kind) -> Endpoint:
+        """The endpoint of the rows of one kind."""
+
+        async def change(request: Request) -> Response:
+            return await self._change(kind, request)
+
+        change.__name__ = f"change_{kind}"
+        change.__doc__ = f"Insert, update and delete {kind.replace('_', ' ')}: all that the request names, or none."
+        return change
+
+    async def _change(self, kind: Kind, request: Request) -> Response:
         parts = self._parts
-        kind = _KINDS.get(request.path_params["kind"])
-        if kind is None:
-            raise Refusal(404)
         async with parts.intake.take(request, parts.authenticator.require_registry, RowsBody) as taken:
             body = taken.body
             rules = Rules(
@@ -116,7 +154,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "email": "The value is not a valid email address.",
     "ends-before-it-begins": "The value must lie after valid_from.",
     "identity-number": "The value is no identifier of a person that is taken here.",
-    "json-type": "The value must be a text, a number, true or false, or a list of texts.",
+    "json-type": "The value must be a text, or what its column is: a number, true or false, a list of texts.",
     "language": "The value must be a language of two letters.",
     "missing": "A value is required.",
     "mobile": "The value is not a valid mobile number.",

@@ -326,12 +326,13 @@ class ValidationProblem(Answer):
 
 
 class Problem(Answer):
-    """Why not; `code` is stable, where there is one (http-api 5.2, 5.3)."""
+    """Why not; `code` is stable, where there is one (http-api 5.2, 5.3). `instance`: what stands in the way."""
 
     type: str
     title: str
     status: int
     code: str | None = None
     detail: str | None = None
+    instance: str | None = None
     trace_id: str | None = None
     status_description: str | None = None

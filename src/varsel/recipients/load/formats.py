@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any, Final
 
 from varsel.domain.errors import Rejected
@@ -20,6 +21,11 @@ from varsel.recipients.load.rows import BadLine, Columns, Fields
 
 Progress = Callable[[int], None]
 """Called now and then with the number of bytes read from the disk since the last time."""
+
+FLAGS: Final = frozenset({"reserved", "deleted", "accepted"})
+LISTS: Final = frozenset({"resources"})
+NUMBERS: Final = frozenset({"user_id", "party_id", "id", "person_id", "org_no", "parent_org_no", "mobile", "phone"})
+"""The columns that JSON may give as true and false, as lists of texts, and as numbers."""
 
 _MAX_LINE: Final = 1 << 20
 _LINES_PER_REPORT: Final = 2_000
@@ -162,6 +168,9 @@ def fields_of(members: Mapping[str, object], columns: Columns, form: Form) -> di
 
 
 def _json_field(name: str, value: object) -> str:
+    allowed = FLAGS if isinstance(value, bool) else NUMBERS if isinstance(value, (int, float)) else LISTS
+    if not isinstance(value, (str, NoneType)) and name not in allowed:
+        raise BadLine(name, "json-type")
     try:
         return values.plain(value)
     except values.BadValue as e:

@@ -20,6 +20,7 @@ _MAX_INT: Final = 2**31 - 1
 _NOT_TEXT: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 _RESOURCE: Final = re.compile(r"[a-z0-9_-]{4,128}")
 _RESOURCE_PREFIX: Final = "urn:altinn:resource:"
+_POSITIVE: Final = re.compile(r"0{0,9}[1-9][0-9]{0,9}")
 _WORD: Final = re.compile(r"[\w.:*-]{1,128}")
 
 
@@ -107,7 +108,7 @@ def boolean(field: str) -> bool:
 
 def positive(field: str) -> int:
     """1 to 2³¹ - 1: ids of users and parties."""
-    if not (field.isascii() and field.isdigit() and len(field) <= 10 and 0 < int(field) <= _MAX_INT):
+    if not (_POSITIVE.fullmatch(field) and int(field) <= _MAX_INT):
         raise BadValue("number")
     return int(field)
 

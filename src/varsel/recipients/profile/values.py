@@ -12,16 +12,20 @@ MAX_RESOURCES: Final = 1_000
 RESOURCE_PREFIX: Final = "urn:altinn:resource:"
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+=?^_`{|}~-]+"
-_QUOTED: Final = r'"(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[\x20-\x7e])+"'
+_QUOTED: Final = r'"(?:[ !#-\[\]-~]|\\[ -~])+"'
 _LETTER: Final = "A-Za-z0-9æøåÆØÅ"
 _LABEL: Final = rf"[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?"
-_EMAIL: Final = re.compile(
+EMAIL_PATTERN: Final = (
     rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})@"
     rf"(?:(?:{_LABEL}\.){{1,9}}[A-Za-z]{{2,14}}|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})"
 )
-_LOOSE_PHONE: Final = re.compile(r"[0-9]{5}|[0-9]{8}|(?:00|\+)[0-9]{3,}")
+LOOSE_PHONE_PATTERN: Final = r"(?:[0-9]{5}|[0-9]{8}|(?:00|\+)[0-9]{3,})"
+RESOURCE_PATTERN: Final = r"[a-z0-9_-]{4,128}"
+"""These are of the whole value, in the dialect that Python and JSON Schema share."""
+_EMAIL: Final = re.compile(EMAIL_PATTERN)
+_LOOSE_PHONE: Final = re.compile(LOOSE_PHONE_PATTERN)
 _INTERNATIONAL: Final = re.compile(r"\+[0-9]{3,}")
-_RESOURCE: Final = re.compile(r"[a-z0-9_-]{4,128}")
+_RESOURCE: Final = re.compile(RESOURCE_PATTERN)
 
 
 class AddressKind(StrEnum):
