@@ -469,6 +469,7 @@ PROVIDER_TYPES: Final = {
     "smtp": "varsel.providers.smtp",
     "link": "varsel.providers.link",
     "twilio": "varsel.providers.twilio",
+    "webhook": "varsel.providers.webhook",
 }
 """Type of a provider → the module whose `PROVIDER` makes it. Others come by the entry points `varsel.providers`."""
 

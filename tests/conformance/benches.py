@@ -5,5 +5,13 @@ from typing import Any, Final
 from conformance.bench import Bench
 from conformance.link import LinkBench
 from conformance.smtp import SmtpBench
+from conformance.twilio import TwilioBench
+from conformance.webhook import WebhookEmailBench, WebhookSmsBench
 
-BENCHES: Final[tuple[Bench[Any], ...]] = (SmtpBench(), LinkBench())
+BENCHES: Final[tuple[Bench[Any], ...]] = (
+    SmtpBench(),
+    LinkBench(),
+    TwilioBench(),
+    WebhookSmsBench(),
+    WebhookEmailBench(),
+)

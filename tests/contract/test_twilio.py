@@ -97,7 +97,7 @@ RESULTS: list[tuple[str, SendResult]] = [
     ("119", deferred("302")),
     ("310", Unknown("the gateway did not answer in time")),
     ("311", Unknown("the connection to the gateway was lost")),
-    ("312", Unknown("the gateway's answer is not JSON")),
+    ("312", Unknown("the gateway's answer names no message")),
 ]
 
 

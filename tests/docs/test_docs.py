@@ -182,6 +182,13 @@ def test_the_example_of_a_settings_file_is_accepted() -> None:
     assert settings.bounces.keys
 
 
+def test_every_example_of_a_provider_is_accepted() -> None:
+    examples = re.findall(r"^```toml\n(.*?)^```", text_of("docs/providers.md"), re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        assert Settings.model_validate(tomllib.loads(example)).providers
+
+
 # Commands
 
 

@@ -3,11 +3,12 @@
 Phases are told apart: without a connection nothing has left; after the request was written it may have arrived.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -16,6 +17,7 @@ from varsel.delivery.ports import Blame, Deferred, Unknown
 THROTTLED: Final = timedelta(seconds=60)
 """How long a gateway rests that says "too many" and not until when."""
 
+_ABOUT_US: Final = frozenset({401, 403, 404, 405, 407, 408, 410, 421, 425, 426, 429})
 _CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 _IDLE_SECONDS: Final = 30
 _SPARE_CONNECTIONS: Final = 2
@@ -96,6 +98,20 @@ def fault(answer: Answer) -> Deferred | Unknown:
             return Unknown(detail)  # of a proxy: the gateway behind it may have taken it
         case _:
             return Deferred(detail, Blame.PROVIDER)
+
+
+def concerns_us(status: int) -> bool:
+    """Whether a 4xx is about the account, the address or the moment. Any other can be one message's fault."""
+    return status in _ABOUT_US
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """None when it is anything else."""
+    try:
+        value: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:

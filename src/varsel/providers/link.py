@@ -29,7 +29,7 @@ from varsel.delivery.ports import (
 from varsel.domain.address import e164
 from varsel.domain.notification import Reason
 from varsel.domain.sms_text import Alphabet, alphabet_of, clean, fits_link, link_parts
-from varsel.providers.http_gateway import Answer, HttpGateway, fault
+from varsel.providers.http_gateway import Answer, HttpGateway, concerns_us, fault
 from varsel.providers.kind import Kind, Tools
 from varsel.providers.link_xml import Document, Malformed, read_document
 from varsel.settings import LinkProviderSettings
@@ -40,8 +40,6 @@ _HEADERS: Final = {"Content-Type": "text/xml; charset=iso-8859-1"}
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML forbids them; never in a sender
 _NUMERIC_SENDER: Final = re.compile(r"\+?[0-9]{3,15}")
 _FIRST_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")
-# Answers that concern the account, the address or the moment. Any other 4xx can be one message's fault.
-_ABOUT_US: Final = frozenset({401, 403, 404, 405, 407, 408, 410, 421, 425, 426, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ class LinkProvider:
             return [answer] * len(messages)
         if 200 <= answer.status < 300:
             return _read_answer(answer, messages)
-        if 400 <= answer.status < 500 and answer.status not in _ABOUT_US:
+        if 400 <= answer.status < 500 and not concerns_us(answer.status):
             return await self._find_the_refused(messages, answer.status)
         return [_fault(answer)] * len(messages)
 

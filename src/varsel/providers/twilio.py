@@ -5,7 +5,6 @@ The address of the callback names the notification: when the answer to our reque
 
 import asyncio
 import base64
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,7 +29,7 @@ from varsel.domain.address import e164
 from varsel.domain.notification import Reason
 from varsel.domain.sms_text import clean, segment
 from varsel.log import Log
-from varsel.providers.http_gateway import THROTTLED, Answer, HttpGateway, fault, retry_after
+from varsel.providers.http_gateway import THROTTLED, Answer, HttpGateway, fault, json_object, retry_after
 from varsel.providers.kind import Kind, Tools
 from varsel.providers.twilio_reports import TwilioReports
 from varsel.settings import ProviderSettings, SafeUrl
@@ -126,11 +125,9 @@ class TwilioProvider:
         return form
 
     def _result(self, answer: Answer, text: str) -> SendResult:
-        body = _json(answer.body)
+        body = json_object(answer.body)
         if 200 <= answer.status < 300:
-            if body is None:
-                return Unknown("the gateway's answer is not JSON")
-            return _accepted(body, text)
+            return _accepted(body or {}, text)
         code = _integer((body or {}).get("code"))
         if code is None:
             return fault(answer)
@@ -171,18 +168,12 @@ def _sender(given: str) -> str:
     return f"+{digits}" if _DIGITS.fullmatch(digits) and not _SHORT_CODE.fullmatch(digits) else given
 
 
-def _accepted(body: dict[str, Any], text: str) -> Accepted:
+def _accepted(body: dict[str, Any], text: str) -> Accepted | Unknown:
     sid = body.get("sid")
+    if not isinstance(sid, str) or not sid:
+        return Unknown("the gateway's answer names no message")
     segments = _integer(body.get("num_segments")) or len(segment(text).parts)
-    return Accepted(sid if isinstance(sid, str) and sid else None, segments=segments)
-
-
-def _json(body: bytes) -> dict[str, Any] | None:
-    try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return Accepted(sid, segments=segments)
 
 
 def _integer(value: object) -> int | None:

@@ -23,6 +23,9 @@ T = TypeVar("T")
 RETRIES: Final = (1.0, 2.0, 4.0)
 """Seconds after which a call that was not answered 2xx is repeated."""
 
+ANSWERED_WITH: Final = {429: {"Retry-After": "7"}, 302: {"Location": "https://elsewhere.example/"}}
+"""By status, headers of an answer."""
+
 _JOURNAL: Final = 10_000
 _MAX_BODY: Final = 1024 * 1024
 _CALL_TIMEOUT: Final = 10
@@ -47,6 +50,8 @@ class GatewaySimulator(ABC, Generic[T, S]):
         self.port = port
         self.journal: deque[T] = deque(maxlen=_JOURNAL)
         self.calls: deque[Called] = deque(maxlen=_JOURNAL)
+        self.send_to: str | None = None
+        """Origin that reports really go to, when it is not that of the address we are told: as behind a proxy."""
         self._host = host
         self._scripts = scripts
         self._time_factor = time_factor
@@ -116,6 +121,10 @@ class GatewaySimulator(ABC, Generic[T, S]):
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds * self._time_factor)
+
+    def real(self, address: str) -> str:
+        """Where a report to this address goes."""
+        return address if self.send_to is None else f"{self.send_to}/{address.split('/', 3)[3]}"
 
     async def call_until_taken(
         self, state: str, url: str, body: bytes, headers: Callable[[], Mapping[str, str]]

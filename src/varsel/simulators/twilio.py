@@ -21,7 +21,7 @@ from aiohttp import web
 from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel
 from varsel.simulators.captured import Captured
-from varsel.simulators.gateway import Capture, GatewaySimulator, parts_and_alphabet
+from varsel.simulators.gateway import ANSWERED_WITH, Capture, GatewaySimulator, parts_and_alphabet
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _HANG: Final = 60  # seconds
@@ -95,7 +95,7 @@ class Taken:
 
 
 class TwilioSimulator(GatewaySimulator[Taken, Script]):
-    """One account. `callback_url`: where callbacks really go, instead of the origin that the sender names."""
+    """One account."""
 
     def __init__(
         self,
@@ -114,8 +114,6 @@ class TwilioSimulator(GatewaySimulator[Taken, Script]):
         self._token = auth_token
         self._logins = {account_sid: auth_token, **(logins or {})}
         self._path = f"/2010-04-01/Accounts/{account_sid}/Messages.json"
-        self.send_to: str | None = None
-        """Origin that callbacks really go to, when it is not that of the signed address: as behind a proxy."""
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
         if not self._knows(request.headers.get("Authorization", "")):
@@ -177,7 +175,7 @@ class TwilioSimulator(GatewaySimulator[Taken, Script]):
             headers = {"Content-Type": _FORM, "X-Twilio-Signature": self._sign(address, fields)}
         if habit is Habit.WRONG_SIGNATURE:
             headers["X-Twilio-Signature"] = self._sign(address + "x", fields)
-        url = self._real(address)
+        url = self.real(address)
         if habit is Habit.UNSIGNED_FIRST:
             await self.call(state, url, body, {"Content-Type": headers["Content-Type"]})
         await self.call_until_taken(state, url, body, lambda: headers)
@@ -199,12 +197,6 @@ class TwilioSimulator(GatewaySimulator[Taken, Script]):
             text += name + fields[name]
         digest = hmac.new(self._token.encode(), text.encode(), hashlib.sha1).digest()
         return base64.b64encode(digest).decode()
-
-    def _real(self, address: str) -> str:
-        if self.send_to is None:
-            return address
-        path = address.split("/", 3)[3]
-        return f"{self.send_to}/{path}"
 
     def _captured(self, taken: Taken) -> Captured:
         text = taken.form["Body"]
@@ -234,8 +226,5 @@ def _named(callback: str) -> NotificationId | None:
 
 
 def _error(status: int, code: int | None) -> web.Response:
-    headers = (
-        {"Retry-After": "7"} if status == 429 else {"Location": "https://elsewhere.example/"} if status == 302 else {}
-    )
     told: dict[str, Any] = {"code": code, "message": "refused", "more_info": "", "status": status}
-    return web.json_response(told if code else {}, status=status, headers=headers)
+    return web.json_response(told if code else {}, status=status, headers=ANSWERED_WITH.get(status))
