@@ -13,6 +13,7 @@ from instants import ApiProcess
 from road import LIFETIME, UNKNOWN_WAIT, Road, until
 from varsel.clock import ManualClock
 from varsel.db import Database
+from varsel.delivery.choice import Routing
 from varsel.delivery.ports import Accepted, Blame, Deferred, Email, Indeterminate, Refused, SendResult, Unknown, Verdict
 from varsel.domain.errors import Unavailable
 from varsel.domain.notification import Reason
@@ -91,6 +92,29 @@ async def test_a_provider_that_was_never_reached_leaves_no_trace(road: Road, ret
             await conn.execute("UPDATE provider SET paused_until = NULL")
         process = await ApiProcess.begin(road)
     assert isinstance(await process.sms(), Registered)
+    await process.end()
+
+
+async def test_what_one_provider_surely_has_not_another_sends_while_the_sender_waits(road: Road) -> None:
+    road.sms = always(Deferred("no connection", Blame.PROVIDER))
+    other = FakeProvider("other", max_batch=100, step=1000)
+    road.more_sms = [(other, Routing(group=2))]
+    process = await ApiProcess.begin(road)
+    assert isinstance(await process.sms(), Registered)
+    assert (len(road.sms.sent), len(other.sent)) == (1, 1)
+    assert await road.value("SELECT array_agg(state || ' ' || provider) FROM notification") == ["accepted other"]
+    assert await road.value("SELECT count(*) FROM claim") == 0
+    await process.end()
+
+
+async def test_when_no_provider_was_reached_no_trace_is_left(road: Road) -> None:
+    road.sms = always(Deferred("no connection", Blame.PROVIDER))
+    road.more_sms = [(FakeProvider("other", answers=lambda _: Deferred("no connection", Blame.PROVIDER)), Routing())]
+    process = await ApiProcess.begin(road)
+    with pytest.raises(Unavailable):
+        await process.sms()
+    assert len(road.sms.sent) + len(road.more_sms[0][0].sent) == 2
+    assert await kept(road) == NOTHING
     await process.end()
 
 

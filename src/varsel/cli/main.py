@@ -31,6 +31,9 @@ COMMANDS: Final = {
     "registry": _Command(
         "registry", "registry", "The registers that the local copies follow: how they stand, and what to do."
     ),
+    "providers": _Command(
+        "providers", "providers", "Who sends the messages: how each provider stands, and what to do."
+    ),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }
 
