@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from fakes import FakeConditions, FakeDirectory, FakeProvider
 from varsel.clock import ManualClock
 from varsel.db import Database, fetch, fetch_value
 from varsel.delivery import render
+from varsel.delivery.asking import AskedProvider, Asker
 from varsel.delivery.choice import Routing
 from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.pool import Pool
-from varsel.delivery.ports import Email, Report, Sms, Verdict
+from varsel.delivery.ports import Asking, Email, Report, Sms, Verdict
 from varsel.delivery.report import Inbox, Reports
 from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
@@ -124,6 +125,16 @@ class Road:
         sms = Sending[Sms](self.db, self.sms_pool(), _sms, self.clock, self.waker, rules, worker)
         return Worker(worker, resolution, mail, sms)
 
+    def askers(self) -> list[Asker]:
+        """One for each provider that can be asked."""
+        rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
+        return [Asker(self.db, asked, channel, self.clock, self.waker, rules) for asked, channel in self._asked()]
+
+    def _asked(self) -> list[tuple[AskedProvider, Channel]]:
+        mail = [(provider, Channel.EMAIL) for provider in (self.mail, *(p for p, _ in self.more_mail))]
+        sms = [(provider, Channel.SMS) for provider in (self.sms, *(p for p, _ in self.more_sms))]
+        return [(cast(AskedProvider, p), channel) for p, channel in (*mail, *sms) if isinstance(p, Asking)]
+
     def mail_pool(self) -> Pool[Email]:
         return Pool(self.db, Channel.EMAIL, [(self.mail, self.mail_routing), *self.more_mail])
 
@@ -141,6 +152,7 @@ class Road:
             },
             unknown_wait=UNKNOWN_WAIT,
             expiry_grace=GRACE,
+            asked=[asked.name for asked, _ in self._asked()],
             shift=shift,
         )
 
@@ -149,8 +161,9 @@ class Road:
         worker = await self.worker()
         sweeper = self.sweeper()
         reports = Reports(self.db, self.clock, self.waker, timedelta(days=14))
+        askers = self.askers()
         while True:
-            done = await worker.round()
+            done = await worker.round() + sum([await asker.ask_due() for asker in askers])
             done += await reports.apply_reports() + await sweeper.wake_due()
             done += await sweeper.expire() if not done else 0
             if not done:

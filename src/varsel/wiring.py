@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib import import_module
 from typing import cast
 
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.delivery import render
+from varsel.delivery.asking import AskedProvider, Asker
 from varsel.delivery.balance import Balancer
 from varsel.delivery.choice import Routing
 from varsel.delivery.composed import Composing
@@ -33,13 +33,13 @@ from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
 from varsel.providers.attachments import HttpAttachments
 from varsel.providers.condition import HttpConditions
-from varsel.providers.kind import AnyKind, Tools, tools_of
+from varsel.providers.kind import Tools, asked_of, kind_of, tools_of
 from varsel.providers.registers import Registers
 from varsel.providers.registry_feeds import RegistryFeeds
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.plan import Rules as ResolutionRules
-from varsel.settings import ComposedSettings, ProviderSettings, Settings, provider_module
+from varsel.settings import ComposedSettings, ProviderSettings, Settings
 from varsel.wakeup import Waker
 
 _LOOKUP_CONNECTIONS = 4  # a pool of their own: whoever holds a transaction open can always look up
@@ -187,6 +187,25 @@ class Parts:
             )
         return self._pools
 
+    def askers(self) -> list[Asker]:
+        """One for each provider that can be asked; one that is switched off is asked about what it took before."""
+        pools, tools = self.pools(), tools_of(self.settings, self.clock, self.inbox().store)
+        made = {member.name: member.provider for pool in (pools.email, pools.sms) for member in pool.members}
+        askers = []
+        for chosen in self.settings.providers:
+            if kind_of(chosen).asks:
+                provider = made.get(chosen.name)
+                if provider is None:
+                    provider = make_provider(chosen, tools)
+                    self._closing.append(provider)
+                askers.append(self._asker(cast(AskedProvider, provider), Channel(chosen.channel)))
+        return askers
+
+    def _asker(self, provider: AskedProvider, channel: Channel) -> Asker:
+        delivery = self.settings.delivery
+        settle = delivery.settle_email_after if channel is Channel.EMAIL else delivery.settle_sms_after
+        return Asker(self.db, provider, channel, self.clock, self.waker, self._send_rules(settle))
+
     def balancer(self) -> Balancer:
         pools = self.pools()
         return Balancer(self.db, self.clock, (pools.email, pools.sms))
@@ -202,6 +221,7 @@ class Parts:
             policies={p.name: Indeterminate(p.on_indeterminate) for p in self.settings.providers},
             unknown_wait=self.settings.delivery.unknown_wait,
             expiry_grace=self.settings.processing.expiry_grace,
+            asked=asked_of(self.settings.providers),
             max_resends=self.settings.delivery.max_resends,
         )
 
@@ -257,8 +277,7 @@ class Pools:
 
 
 def make_provider(chosen: ProviderSettings, tools: Tools) -> EmailProvider | SmsProvider:
-    kind: AnyKind = import_module(provider_module(chosen.type)).PROVIDER
-    return kind.make(chosen, tools)
+    return kind_of(chosen).make(chosen, tools)
 
 
 def routing(chosen: ProviderSettings) -> Routing:

@@ -18,6 +18,7 @@ from varsel.api.shipments import PATH
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import Channel
 from varsel.domain.order import ORDER_STATE_NAMES, OrderChannel, OrderKind
+from varsel.providers.kind import asked_of
 from varsel.status.explain import Event, EventKind, NotificationFacts, Story, tell
 from varsel.status.explain_store import find_facts
 
@@ -113,6 +114,8 @@ class Explanation(Answer):
 
 
 def explain_routes(parts: ApiParts) -> Sequence[BaseRoute]:
+    asked = asked_of(parts.settings.providers)
+
     async def explain_order(request: Request) -> Response:
         """What has happened to an order of any kind, and what will happen by itself."""
         id_ = read_uuid(request.path_params["id"])
@@ -124,7 +127,7 @@ def explain_routes(parts: ApiParts) -> Sequence[BaseRoute]:
             facts = await find_facts(conn, caller.required_creator(), OrderId(id_), notification)
         if facts is None:
             raise altinn("NOT-00003")
-        return Explanation.of(tell(facts)).response()
+        return Explanation.of(tell(facts, asked)).response()
 
     uuid = {"type": "string", "format": "uuid"}
     parameters = [

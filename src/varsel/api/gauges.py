@@ -126,6 +126,7 @@ def _depths(g: Gauges) -> Iterator[Metric]:
         ("varsel_due_orders", "Orders that are due and not claimed; 10000: or more.", queues.orders_due),
         ("varsel_claimed_notifications", "Messages that workers hold.", queues.claimed),
         ("varsel_unknown_notifications", "Messages of which nobody knows what became of them.", queues.unknown),
+        ("varsel_working_notifications", "Messages that a provider took to work on.", queues.working),
         (
             "varsel_pending_reports",
             "Delivery reports that are not applied yet; 10000: or more.",

@@ -7,6 +7,7 @@ from typing import Protocol, assert_never
 from varsel.delivery.gate import Gate, Withheld
 from varsel.delivery.ports import (
     Accepted,
+    Asking,
     Blame,
     Confirms,
     Deferred,
@@ -16,7 +17,7 @@ from varsel.delivery.ports import (
     SendResult,
     Unknown,
 )
-from varsel.delivery.retry import return_delay, send_delay
+from varsel.delivery.retry import doubt_delay, return_delay, send_delay
 from varsel.delivery.store import Claimed, Recorded
 from varsel.delivery.suppression import NewEntry, ground_of
 from varsel.domain.ids import ClaimId
@@ -69,14 +70,21 @@ def recorded(
         case Deferred():
             return _deferred(base, row, result, channel=channel, rules=rules, now=now, elsewhere=elsewhere)
         case Unknown():
-            # each try may have arrived: after a few of them only a report, or expiry, ends the doubt
-            resend = provider.on_indeterminate is Indeterminate.RESEND and row.unknowns < rules.max_resends
-            wake_at = now + rules.unknown_wait if resend else None
-            return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at)
+            wait = _doubt(row, provider, rules)
+            return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=None if wait is None else now + wait)
         case Pending():  # stands as one whose outcome is unknown, and is asked for
             return base._replace(state=State.UNKNOWN, reference=result.reference, wake_at=now + result.ask_after)
         case _:
             assert_never(result)
+
+
+def _doubt(row: Claimed, provider: Answering, rules: Rules) -> timedelta | None:
+    """How long only a report can end the doubt; None: to the end."""
+    if isinstance(provider, Asking):
+        return doubt_delay(rules.unknown_wait)
+    # each try may have arrived, and after a few of them it is not tried again
+    resend = provider.on_indeterminate is Indeterminate.RESEND and row.unknowns < rules.max_resends
+    return rules.unknown_wait if resend else None
 
 
 def _deferred(

@@ -25,6 +25,7 @@ class Email:
     """One email, complete: keywords are filled in. `order` is the same for all who get the same template.
 
     `unsubscribe`: where its reader may ask for no more of the kind (RFC 8058); None: it is not of such a kind.
+    `failures`: earlier tries of which it is known that they failed, for providers that remember them.
     """
 
     id: NotificationId
@@ -38,6 +39,7 @@ class Email:
     expires_at: datetime
     files: tuple[File, ...] = ()
     unsubscribe: str | None = None
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +152,16 @@ class Confirms(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A message whose outcome is asked for. `tries`: how often it was handed over; `since`: the last time."""
+    """A message whose outcome is asked for. `tries`: how often it was handed over; `since`: the last time.
+
+    `failures`: as that try had them (`Email.failures`). `reference`: what the answer to that try called it.
+    """
 
     id: NotificationId
     reference: str | None
     tries: int
     since: datetime
+    failures: int = 0
 
 
 @runtime_checkable
@@ -163,9 +169,10 @@ class Asking(Protocol):
     """A provider that can be asked what became of a message, also after a loss of the connection (channels 1.5)."""
 
     async def ask(self, batch: Sequence[Asked]) -> list[SendResult]:
-        """One result per message, in order. `Pending`: ask again. `Deferred`: it never came there, so send it again.
+        """One result per message, in order. `Pending`: ask again, not before `ask_after`.
 
-        `Unknown`: there was no answer, so ask again later. Never raises for a message.
+        `Deferred`: it never came there, so it is sent again. `Unknown`: there was no answer, so ask again later. Never
+        raises for a message.
         """
         ...
 

@@ -27,6 +27,7 @@ def email(row: Claimed, template: EmailTemplate) -> Email | None:
         body=body,
         content_type=template.content_type,
         expires_at=row.expires_at,
+        failures=len(row.tried or ()),
     )
 
 

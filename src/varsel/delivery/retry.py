@@ -12,6 +12,8 @@ _SMS: Final = tuple(timedelta(minutes=m) for m in (5, 10, 15, 30, 60))
 _INSTANT: Final = tuple(timedelta(seconds=s) for s in (2, 5, 10, 30))
 _REPORT: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120))
 _DOWNLOAD: Final = tuple(timedelta(seconds=s) for s in (1, 5, 10, 60, 120, 120, 300, 900, 1800, 3600))
+_DOUBT: Final = timedelta(seconds=60)
+_LONGEST_ASK: Final = timedelta(seconds=60)
 _JITTER: Final = 0.2
 
 
@@ -32,6 +34,19 @@ def return_delay(returns: int) -> timedelta:
     So the message that met the trouble is not the first to come back, should it be the trouble.
     """
     return min(timedelta(seconds=5) * (1 << min(returns, 6)), timedelta(minutes=5))
+
+
+def doubt_delay(unknown_wait: timedelta) -> timedelta:
+    """Before a provider that can be asked is asked of a message whose outcome is unknown."""
+    return min(unknown_wait, _DOUBT)
+
+
+def ask_delay(wanted: timedelta, elapsed: timedelta) -> timedelta:
+    """Before a provider is asked again of a message that was handed over `elapsed` ago.
+
+    What the provider `wanted`, and more and more: a minute after five (channels 2.4).
+    """
+    return max(wanted, min(elapsed / 5, _LONGEST_ASK))
 
 
 def report_delay(tries: int) -> timedelta | None:

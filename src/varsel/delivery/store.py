@@ -1,6 +1,6 @@
 """SQL of the delivery stage's sending half: claim, hand over, record. Mechanisms as proven 2, 4 and 5."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -96,13 +96,15 @@ UPDATE notification n
    SET state = r.state, state_at = %(now)s, reason = r.reason, wake_at = r.wake_at, settled = r.settled,
        provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
        detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged, returns = n.returns + r.returned,
-       unknowns = n.unknowns + (r.state = 'unknown')::int,
+       unknowns = n.unknowns + r.doubted,
        tried = CASE WHEN r.missed THEN array_append(n.tried, n.provider) ELSE n.tried END,
        accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
   FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
               %(wakes)b::timestamptz[], %(settled)b::boolean[], %(references)b::text[], %(segments)b::smallint[],
-              %(details)b::text[], %(uncharged)b::smallint[], %(returned)b::smallint[], %(missed)b::boolean[])
-       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned, missed)
+              %(details)b::text[], %(uncharged)b::smallint[], %(returned)b::smallint[], %(missed)b::boolean[],
+              %(doubted)b::smallint[])
+       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned, missed,
+             doubted)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
 RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled)
 SELECT order_id, count(*) FROM changed WHERE fated GROUP BY order_id
@@ -259,13 +261,24 @@ async def record(
     if results:
         rows = sorted(results, key=lambda r: r.id.int)
         fated = dict(await fetch(conn, RECORD, _record_params(rows, now), lambda order, n: (OrderId(order), int(n))))
-        completed = await fates.count_fates(conn, fated, now=now)
-        await _write_ledger(conn, rows, now)
-        await _mind_suppression(conn, rows, now)
+        completed = await conclude(conn, rows, fated, now=now)
     else:
         completed = frozenset()
     if ended:
         await execute(conn, END_CLAIMS, {"claims": list(ended)})
+    return completed
+
+
+async def conclude(
+    conn: Conn, rows: Sequence[Recorded], fated: Mapping[OrderId, int], *, now: datetime
+) -> frozenset[OrderId]:
+    """What follows from results that were stored. `fated`: how many notifications of an order have their fate by it.
+
+    Returns orders that completed by it.
+    """
+    completed = await fates.count_fates(conn, fated, now=now)
+    await _write_ledger(conn, rows, now)
+    await _mind_suppression(conn, rows, now)
     return completed
 
 
@@ -308,6 +321,7 @@ def _record_params(rows: Sequence[Recorded], now: datetime) -> dict[str, Any]:
         "uncharged": [r.uncharged for r in rows],
         "returned": [r.returned for r in rows],
         "missed": [r.missed for r in rows],
+        "doubted": [int(r.outcome == "unknown") for r in rows],
     }
 
 

@@ -1,6 +1,6 @@
 """No state without a deadline: waiting rows wake, dead workers' claims are released, and what is over expires."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -8,6 +8,7 @@ from varsel.clock import Clock
 from varsel.db import Conn, Database
 from varsel.delivery import sweep_store as store
 from varsel.delivery.ports import Indeterminate
+from varsel.delivery.retry import doubt_delay
 from varsel.delivery.sweep_store import Claim, Waiting, Woken
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import OrderId, WorkerId
@@ -22,10 +23,14 @@ _WAKE_BATCH: Final = 1_000
 _EXPIRE_BATCH: Final = 100
 _USEFUL: Final = timedelta(seconds=30)  # of life left, or a message of unknown outcome is not sent again (channels 1.5)
 _FORGET_BATCH: Final = 500
+_ALWAYS: Final = 32_767  # more tries than there can be
 
 
 class Sweeper:
-    """Any number of workers may sweep at once. `policies`: what each provider wants done with unknown messages."""
+    """Any number of workers may sweep at once. `policies`: what each provider wants done with unknown messages.
+
+    `asked`: the providers that are asked about them instead (`Asker`).
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Sweeper:
         policies: Mapping[str, Indeterminate],
         unknown_wait: timedelta,
         expiry_grace: timedelta,
+        asked: Collection[str] = (),
         max_resends: int = 2,
         shift: timedelta = timedelta(),
     ) -> None:
@@ -45,6 +51,7 @@ class Sweeper:
         self._policies = policies
         self._unknown_wait = unknown_wait
         self._grace = expiry_grace
+        self._asked = frozenset(asked)
         self._max_resends = max_resends
         self._shift = shift
 
@@ -65,7 +72,7 @@ class Sweeper:
             except Exception as error:  # noqa: BLE001 - an alarm; it is tried again in an hour
                 log.error("row cannot wake", exc=error)
                 async with self._db.autocommit() as conn:
-                    one = await store.postpone_oldest(conn, now=self._clock.now())
+                    one = await store.postpone_oldest(conn, self._asked, now=self._clock.now())
             if not one:
                 break
         return woken
@@ -73,7 +80,7 @@ class Sweeper:
     async def _wake_due(self, limit: int) -> int:
         now = self._clock.now()
         async with self._db.transaction() as conn:
-            rows = await store.due(conn, now=now, limit=limit)
+            rows = await store.due(conn, self._asked, now=now, limit=limit)
             if not rows:
                 return 0
             woken = [self._wake(row, now) for row in rows]
@@ -147,7 +154,7 @@ class Sweeper:
     async def next_due(self) -> datetime | None:
         """When the next waiting row's moment comes (business time)."""
         async with self._db.reading() as conn:
-            return await store.next_due(conn)
+            return await store.next_due(conn, self._asked)
 
     def _wake(self, row: Waiting, now: datetime) -> Woken:
         match row.state:
@@ -174,9 +181,13 @@ class Sweeper:
 
     async def _release_claim(self, conn: Conn, claim: Claim) -> None:
         now = self._clock.now()
-        hold = self._policies.get(claim.provider) is Indeterminate.HOLD
-        wake_at = None if hold else now + self._unknown_wait
-        unknown = await store.release_claim(conn, claim, now=now, wake_at=wake_at, resends=self._max_resends)
+        wake_at: datetime | None
+        if claim.provider in self._asked:
+            wake_at, resends = now + doubt_delay(self._unknown_wait), _ALWAYS
+        else:
+            hold = self._policies.get(claim.provider) is Indeterminate.HOLD
+            wake_at, resends = None if hold else now + self._unknown_wait, self._max_resends
+        unknown = await store.release_claim(conn, claim, now=now, wake_at=wake_at, resends=resends)
         log.warning("claim released", worker_id=claim.worker, claimed=len(claim.ids), unknown=unknown)
 
 

@@ -1,6 +1,6 @@
 """SQL that keeps everything moving: rows whose waiting is over, workers that died, and notifications that expire."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,20 +10,27 @@ from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
 from varsel.domain.ids import NotificationId, OrderId, WorkerId
 from varsel.domain.notification import State
 
-# Rows whose waiting is over, locked in order of id.
+# Rows whose waiting is over, locked in order of id. Of those that are `asked` about, an asker ends the waiting.
 DUE = """
 SELECT id, state, expires_at, order_id, provider FROM notification
- WHERE id = ANY (ARRAY(SELECT id FROM notification WHERE wake_at <= %(now)s ORDER BY wake_at LIMIT %(limit)s))
+ WHERE id = ANY (ARRAY(SELECT id FROM notification
+                        WHERE wake_at <= %(now)s AND NOT (state = 'unknown' AND provider = ANY(%(asked)s))
+                        ORDER BY wake_at LIMIT %(limit)s))
    AND wake_at <= %(now)s
  ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
 POSTPONE_OLDEST = """
 UPDATE notification SET wake_at = %(now)s + interval '1 hour'
- WHERE id = ANY (ARRAY(SELECT id FROM notification WHERE wake_at <= %(now)s ORDER BY wake_at LIMIT 1))
+ WHERE id = ANY (ARRAY(SELECT id FROM notification
+                        WHERE wake_at <= %(now)s AND NOT (state = 'unknown' AND provider = ANY(%(asked)s))
+                        ORDER BY wake_at LIMIT 1))
 """
 
-NEXT_DUE = "SELECT min(wake_at) FROM notification WHERE wake_at IS NOT NULL"
+NEXT_DUE = """
+SELECT min(wake_at) FROM notification
+ WHERE wake_at IS NOT NULL AND NOT (state = 'unknown' AND provider = ANY(%(asked)s))
+"""
 
 WAKE = """
 UPDATE notification n
@@ -168,11 +175,12 @@ class Claim:
     handed_over: int
 
 
-async def due(conn: Conn, *, now: datetime, limit: int) -> list[Waiting]:
+async def due(conn: Conn, asked: Collection[str], *, now: datetime, limit: int) -> list[Waiting]:
+    """`asked`: providers that are asked what became of a message whose outcome is unknown."""
     return await fetch(
         conn,
         DUE,
-        {"now": now, "limit": limit},
+        {"now": now, "limit": limit, "asked": list(asked)},
         lambda id_, state, expires, order, provider: Waiting(id_, State(state), expires, order, provider),
     )
 
@@ -188,9 +196,9 @@ async def wake(conn: Conn, rows: Sequence[Woken], *, now: datetime) -> None:
     await execute(conn, WAKE, params)
 
 
-async def next_due(conn: ReadConn) -> datetime | None:
+async def next_due(conn: ReadConn, asked: Collection[str]) -> datetime | None:
     """When the next row's waiting is over (business time)."""
-    value: datetime | None = await fetch_value(conn, NEXT_DUE, {})
+    value: datetime | None = await fetch_value(conn, NEXT_DUE, {"asked": list(asked)})
     return value
 
 
@@ -215,9 +223,9 @@ async def release_orphaned_orders(conn: Conn) -> int:
     return await execute(conn, RELEASE_ORPHANED_ORDERS, {})
 
 
-async def postpone_oldest(conn: Conn, *, now: datetime) -> int:
+async def postpone_oldest(conn: Conn, asked: Collection[str], *, now: datetime) -> int:
     """Let the row wait that would be the next to wake."""
-    return await execute(conn, POSTPONE_OLDEST, {"now": now})
+    return await execute(conn, POSTPONE_OLDEST, {"now": now, "asked": list(asked)})
 
 
 async def release_claim(conn: Conn, claim: Claim, *, now: datetime, wake_at: datetime | None, resends: int) -> int:

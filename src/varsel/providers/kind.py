@@ -3,14 +3,15 @@
 Each module of `settings.PROVIDER_TYPES` has one `Kind`, named `PROVIDER`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from varsel.clock import Clock
 from varsel.delivery.ports import EmailProvider, Report, SmsProvider
-from varsel.settings import BounceSettings, ProviderSettings, Settings
+from varsel.settings import BounceSettings, ProviderSettings, Settings, provider_module
 
 S = TypeVar("S", bound=ProviderSettings)
 
@@ -81,9 +82,22 @@ class ReportReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[S]):
+    """`asks`: what it makes is `Asking`, and is asked about messages of unknown outcome."""
+
     settings: type[S]
     make: Callable[[S, Tools], EmailProvider | SmsProvider]
     reports: Callable[[S, Tools], ReportReader] | None = None
+    asks: bool = False
 
 
 AnyKind = Kind[Any]
+
+
+def kind_of(chosen: ProviderSettings) -> AnyKind:
+    kind: AnyKind = import_module(provider_module(chosen.type)).PROVIDER
+    return kind
+
+
+def asked_of(providers: Iterable[ProviderSettings]) -> frozenset[str]:
+    """Names of those that are asked what became of a message."""
+    return frozenset(provider.name for provider in providers if kind_of(provider).asks)

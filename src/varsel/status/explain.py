@@ -3,7 +3,7 @@
 Kinds and codes are a public vocabulary: only ever added to. The sentences may change.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     ORDER_DUE = "order.due"
     NOTIFICATION_TRIED = "notification.tried"
     NOTIFICATION_DECIDED = "notification.decided"  # nobody could tell by then what became of an attempt
+    NOTIFICATION_ASKED = "notification.asked"  # its provider is asked what became of it
     NOTIFICATION_SETTLES = "notification.settles"  # no confirmation will come: being accepted becomes its outcome
     NOTIFICATION_EXPIRES = "notification.expires"
 
@@ -167,10 +168,11 @@ class Story:
     ahead: list[Event]
 
 
-def tell(facts: Facts) -> Story:
+def tell(facts: Facts, asked: Collection[str] = ()) -> Story:
+    """`asked`: providers that are asked what became of a message."""
     past = [*_of_order(facts), *_of_notifications(facts), *(_of_report(r) for r in facts.reports)]
     past += [_of_feed(entry) for entry in facts.feed]
-    return Story(facts, sorted(past, key=_by_time), sorted(_ahead(facts), key=_by_time))
+    return Story(facts, sorted(past, key=_by_time), sorted(_ahead(facts, asked), key=_by_time))
 
 
 def _by_time(event: Event) -> tuple[datetime, int, UUID | None, int]:
@@ -328,18 +330,18 @@ def _of_feed(entry: FeedFacts) -> Event:
     return Event(entry.at, EventKind.FEED_ENTRY, f"Entry {entry.seq} of the status feed tells {told}.", code=code)
 
 
-def _ahead(facts: Facts) -> Iterator[Event]:
+def _ahead(facts: Facts, asked: Collection[str]) -> Iterator[Event]:
     order = facts.order
     if order.state is OrderState.REGISTERED:
         at = order.wake_at or order.requested_send_time
         text = "The order is processed." if at == order.requested_send_time else "The order is tried again."
         yield Event(at, EventKind.ORDER_DUE, text)
     for notification in facts.notifications:
-        for event in _waiting(notification):
+        for event in _waiting(notification, asks=notification.provider in asked):
             yield replace(event, notification=notification.id, provider=notification.provider)
 
 
-def _waiting(n: NotificationFacts) -> Iterator[Event]:
+def _waiting(n: NotificationFacts, *, asks: bool) -> Iterator[Event]:
     has_fate = n.settled or n.state in FATES
     if n.wake_at and not has_fate:
         match n.state:
@@ -347,6 +349,9 @@ def _waiting(n: NotificationFacts) -> Iterator[Event]:
                 window = n.daytime and not n.tries
                 text = "The send window opens." if window else "The message is tried again."
                 yield Event(n.wake_at, EventKind.NOTIFICATION_TRIED, text, code="window" if window else "retry")
+            case State.UNKNOWN if asks:
+                text = "The provider is asked what became of the message."
+                yield Event(n.wake_at, EventKind.NOTIFICATION_ASKED, text)
             case State.UNKNOWN:
                 text = "If nothing is heard by then, the message is sent once more, and may arrive twice."
                 yield Event(n.wake_at, EventKind.NOTIFICATION_DECIDED, text)

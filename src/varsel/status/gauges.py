@@ -15,7 +15,8 @@ class Queues:
     """`oldest_…`: since when the first of them waits, in business time; None when nothing does.
 
     `oldest_due`: of orders whose time has come, the earliest requested send time; also of those that are being
-    processed, or wait for another try. `oldest_unclaimed`: by channel, of messages that were never tried.
+    processed, or wait for another try. `oldest_unclaimed`: by channel, of messages that were never tried. `unknown`:
+    messages whose outcome is in doubt; `working`: those whose provider has them and has not said what became of them.
     """
 
     oldest_due: datetime | None
@@ -25,6 +26,7 @@ class Queues:
     unclaimed: dict[Channel, int]
     claimed: int
     unknown: int
+    working: int
     reports_pending: int
     reports_parked: int
     reports_dead: int

@@ -49,14 +49,15 @@ SELECT channel::text, min(CASE WHEN daytime THEN greatest(state_at, %(opened)s) 
 """
 
 DEPTHS: Final = """
-SELECT (SELECT min(state_at) FROM notification WHERE state = 'unknown'),
+SELECT (SELECT min(state_at) FROM notification WHERE state = 'unknown' AND unknowns > 0),
        (SELECT count(*) FROM (SELECT FROM orders WHERE state = 'Registered' AND wake_at IS NULL LIMIT %(limit)s) q),
        (SELECT count(*) FROM (SELECT FROM notification WHERE state = 'new' AND wake_at IS NULL AND channel = 'email'
                                LIMIT %(limit)s) q),
        (SELECT count(*) FROM (SELECT FROM notification WHERE state = 'new' AND wake_at IS NULL AND channel = 'sms'
                                LIMIT %(limit)s) q),
        (SELECT coalesce(sum(cardinality(ids)), 0) FROM claim),
-       (SELECT count(*) FROM (SELECT FROM notification WHERE state = 'unknown' LIMIT %(limit)s) q),
+       (SELECT count(*) FROM (SELECT FROM notification WHERE state = 'unknown' AND unknowns > 0 LIMIT %(limit)s) q),
+       (SELECT count(*) FROM (SELECT FROM notification WHERE state = 'unknown' AND unknowns = 0 LIMIT %(limit)s) q),
        (SELECT count(*) FROM (SELECT FROM delivery_report WHERE state = 'pending' LIMIT %(limit)s) q),
        (SELECT count(*) FROM (SELECT FROM delivery_report WHERE state = 'parked' LIMIT %(limit)s) q),
        (SELECT count(*) FROM (SELECT FROM delivery_report WHERE state = 'dead' LIMIT %(limit)s) q),
@@ -65,7 +66,9 @@ SELECT (SELECT min(state_at) FROM notification WHERE state = 'unknown'),
 
 DOUBTS: Final = """
 SELECT count(*), count(*) FILTER (WHERE EXISTS (
-           SELECT FROM notification n WHERE n.id = a.notification_id AND n.attempts > a.number))
+           SELECT FROM notification n WHERE n.id = a.notification_id AND n.attempts > a.number) AND NOT EXISTS (
+           SELECT FROM attempt b  -- when the provider was asked, it had never come there
+            WHERE b.notification_id = a.notification_id AND b.number = a.number AND b.outcome = 'deferred'))
   FROM (SELECT notification_id, number FROM attempt WHERE outcome IN ('unknown', 'abandoned') LIMIT %(limit)s) a
 """
 
@@ -102,6 +105,7 @@ def _queues(
     sms: int,
     claimed: int,
     unknown: int,
+    working: int,
     pending: int,
     parked: int,
     dead: int,
@@ -115,6 +119,7 @@ def _queues(
         {Channel.EMAIL: emails, Channel.SMS: sms},
         int(claimed),
         unknown,
+        working,
         pending,
         parked,
         dead,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from varsel.db import Database
+from varsel.delivery.asking import Asker
 from varsel.domain.order import Lane
 from varsel.heartbeat import beat as heartbeat
 from varsel.log import Log
@@ -42,6 +43,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
     )
     log.info("worker started", worker_id=worker, stages=sorted(only))
     senders = parts.senders(worker) if "send" in only else []
+    askers = parts.askers() if "send" in only else []
     syncs = parts.registry_feeds().enabled() if "registries" in only else []
     resolution, sweeper = parts.resolution(worker), parts.sweeper()
     sandbox = parts.settings.sandbox.enabled
@@ -52,7 +54,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
 
     loop = Loop(
         parts.db,
-        _steps(parts, resolution, senders, syncs, only),
+        _steps(parts, resolution, senders, askers, syncs, only),
         parts.clock,
         still_working=lambda: not (resolution.idle and all(sender.idle for sender in senders)),
         on_idle=note_idle if sandbox else None,
@@ -67,7 +69,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
         [running, *tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     try:
-        await _stop(parts, loop, running, senders, resolution, syncs)
+        await _stop(parts, loop, running, senders, askers, resolution, syncs)
     finally:
         for task in tasks:
             task.cancel()
@@ -84,6 +86,7 @@ async def _stop(
     loop: Loop,
     running: asyncio.Task[None],
     senders: Sequence[Sender],
+    askers: Sequence[Asker],
     resolution: Resolution,
     syncs: Sequence[Sync[Any]],
 ) -> None:
@@ -95,8 +98,8 @@ async def _stop(
     loop.stop()
     for sync in syncs:
         sync.stop()
-    for sender in senders:
-        sender.halt()
+    for part in (*senders, *askers):
+        part.halt()
     await resolution.stop()
     await asyncio.wait([running], timeout=deadline - asyncio.get_running_loop().time())
     await parts.registers.close()  # a step that waits for one puts its orders back
@@ -108,6 +111,7 @@ def _steps(
     parts: Parts,
     resolution: Resolution,
     senders: Sequence[Sender],
+    askers: Sequence[Asker],
     syncs: Sequence[Sync[Any]],
     only: Collection[str],
 ) -> list[Step]:
@@ -122,6 +126,7 @@ def _steps(
         ],
         "send": [
             *(Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders),
+            *(Step(asker.name, asker.ask_due, next_due=asker.next_due) for asker in askers),
             Step("balance", parts.balancer().balance, every=_MINUTE),
         ],
         "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}))],
