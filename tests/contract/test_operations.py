@@ -18,6 +18,7 @@ from road import until
 from serving import ORDERS, Api, Front, Reply
 from varsel.api.operators import Operators
 from varsel.api.problems import Refusal
+from varsel.db import execute
 from varsel.delivery.ports import Blame, Deferred, Unknown, Verdict
 from varsel.domain.order import Lane
 from varsel.settings import OperationsSettings, Settings
@@ -189,6 +190,9 @@ async def test_every_figure_is_explained(api: Api, scrape: Callable[[], Any]) ->
     api.road.mail = FakeProvider("mail", answers=lambda _: Deferred("no route", Blame.PROVIDER))
     await api.client.apost(f"{ORDERS}/email", MAIL)
     await api.road.run()
+    async with api.road.db.autocommit() as conn:
+        sql = "UPDATE registry.sync_cursor SET last_started_at = now(), last_success_at = now(), upstream_latest = 1"
+        await execute(conn, sql, {})
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
     told = {name.partition("{")[0] for name in await scrape() if name.startswith("varsel_")}
     assert told == set(re.findall(r"`(varsel_\w+)`", page))

@@ -19,9 +19,11 @@ from starlette.routing import BaseRoute, Route
 
 from varsel.api.operators import Operators
 from varsel.api.parts import ApiParts
+from varsel.api.registry_gauges import registry_gauges
 from varsel.db import DatabaseError
 from varsel.domain.errors import Unavailable
 from varsel.domain.schedule import OSLO, SendWindow
+from varsel.registry_sync.store import Status, statuses
 from varsel.status.gauges import Gauges
 from varsel.status.gauges_store import read_gauges
 
@@ -52,7 +54,7 @@ class _Readings(Collector):
     def __init__(self, parts: ApiParts, machine: Callable[[], float]) -> None:
         self._parts = parts
         self._machine = machine
-        self._last: Gauges | None = None
+        self._last: tuple[Gauges, list[Status]] | None = None
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
@@ -63,11 +65,11 @@ class _Readings(Collector):
                 self._last = await self._read()
                 self._read_at = self._machine()
 
-    async def _read(self) -> Gauges | None:
+    async def _read(self) -> tuple[Gauges, list[Status]] | None:
         now = self._parts.clock.now()
         try:
             async with asyncio.timeout(_MAX_WAIT_SECONDS), self._parts.database.reading() as conn:
-                return await read_gauges(conn, now=now, opened=self._opened(now))
+                return await read_gauges(conn, now=now, opened=self._opened(now)), await statuses(conn)
         except (Unavailable, DatabaseError, TimeoutError):
             return None
 
@@ -80,13 +82,14 @@ class _Readings(Collector):
         return window.next_opening(now.astimezone(OSLO).replace(hour=0, minute=0, second=0, microsecond=0))
 
     def collect(self) -> Iterator[Metric]:
-        last = self._last
-        yield GaugeMetricFamily("varsel_database_up", "Whether the database answered.", value=last is not None)
-        if last:
+        yield GaugeMetricFamily("varsel_database_up", "Whether the database answered.", value=self._last is not None)
+        if self._last:
+            last, registers = self._last
             yield from _ages(last)
             yield from _depths(last)
             yield from _processes(last)
             yield _dropped_mail(last)
+            yield from registry_gauges(registers)
 
 
 def _ages(g: Gauges) -> Iterator[Metric]:

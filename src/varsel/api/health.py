@@ -13,7 +13,11 @@ from varsel.api.parts import ApiParts
 from varsel.api.schemas import Answer
 from varsel.db import DatabaseError
 from varsel.domain.errors import Unavailable
+from varsel.domain.feeds import Feed
 from varsel.migrate import pending_migrations
+from varsel.registry_sync.standing import is_late, remedies
+from varsel.registry_sync.store import Status, statuses
+from varsel.settings import RegistrySettings
 from varsel.status import store
 from varsel.status.summary import Facts
 
@@ -55,9 +59,11 @@ async def _readiness(parts: ApiParts) -> Readiness:
             return Readiness(ready=False, problems=(f"migrations are missing: {', '.join(pending)}",))
         async with parts.database.reading() as conn:
             facts = await store.facts(conn)
+            registers = await statuses(conn)
     except (Unavailable, DatabaseError):
         return Readiness(ready=False, problems=("the database does not answer",))
-    return Readiness(ready=True, workers=facts.live_workers, warnings=tuple(_warnings(facts, datetime.now(UTC))))
+    warnings = [*_warnings(facts, datetime.now(UTC)), *_of_registers(registers, parts.settings.registry)]
+    return Readiness(ready=True, workers=facts.live_workers, warnings=tuple(warnings))
 
 
 def _warnings(facts: Facts, host: datetime) -> list[str]:

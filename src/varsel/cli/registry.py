@@ -26,6 +26,7 @@ from varsel.registry_sync import quarantine as set_aside
 from varsel.registry_sync import quarantine_store, store
 from varsel.registry_sync.ports import UpstreamError
 from varsel.registry_sync.quarantine_store import Quarantined
+from varsel.registry_sync.standing import remedies
 from varsel.registry_sync.store import Status
 from varsel.registry_sync.sync import Report, Sync
 from varsel.settings import Settings
@@ -71,7 +72,7 @@ def status(as_json: bool, home: Path | None) -> None:
 
     found = _run(home, ask)
     click.echo(json.dumps([dataclasses.asdict(s) for s in found], default=str, indent=2)) if as_json else _print(found)
-    if any(_remedies(s) for s in found):
+    if any(remedies(s) for s in found):
         raise SystemExit(1)
 
 
@@ -267,27 +268,8 @@ def _print(found: list[Status]) -> None:
             facts.append(f"failed {times}: {s.last_error}")
         click.echo(f"{s.feed}: {'; '.join(facts)}")
     for s in found:
-        for remedy in _remedies(s):
+        for remedy in remedies(s):
             click.echo(f"{s.feed}: {remedy}", err=True)
-
-
-def _remedies(s: Status) -> list[str]:
-    """What wants a person, with what to do."""
-    found = []
-    if s.state == "needs_resync":
-        found.append(
-            f"the register counts from a new beginning: is it the right one? `varsel registry resync {s.feed}`"
-        )
-    if s.held_back:
-        found.append(
-            f"{s.held_back:,} rows are gone from the register, too many to be removed unasked: "
-            f"`varsel registry resync {s.feed} --allow-large-delete`"
-        )
-    if s.quarantined:
-        found.append(f"{s.quarantined:,} records are set aside: `varsel registry quarantine list --feed {s.feed}`")
-    if s.not_before:
-        found.append(f"the register asked us to stay away until {s.not_before:%Y-%m-%d %H:%M} UTC")
-    return found
 
 
 def _rounded(age: timedelta) -> timedelta:

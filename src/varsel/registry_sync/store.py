@@ -298,6 +298,8 @@ class Status:
     last_error_at: datetime | None
     last_error: str | None
     consecutive_failures: int
+    pages_total: int
+    rows_total: int
 
 
 STATUS: Final = """
@@ -306,7 +308,7 @@ SELECT feed, state, coalesce(position_at::text, position::text), upstream_latest
        coalesce(lease_until > statement_timestamp(), false),
        CASE WHEN not_before > statement_timestamp() THEN not_before END,
        last_started_at, last_success_at, statement_timestamp() - last_success_at, last_error_at, last_error,
-       consecutive_failures
+       consecutive_failures, pages_total, rows_total
   FROM registry.sync_cursor c ORDER BY feed DESC
 """
 

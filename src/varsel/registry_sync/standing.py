@@ -1,0 +1,34 @@
+"""What of a followed register wants a person, in words: for the command and for health (registries 2.5)."""
+
+from datetime import timedelta
+from typing import Final
+
+from varsel.registry_sync.store import Status
+
+_LATE: Final = timedelta(minutes=60)
+
+
+def is_late(status: Status, interval: timedelta) -> bool:
+    """Whether the copy was last as its register over an hour ago, or over two runs ago where they come more rarely."""
+    return status.age is None or status.age > max(_LATE, 2 * interval)
+
+
+def remedies(status: Status) -> list[str]:
+    """What is wrong, each with what to do."""
+    found = []
+    if status.state == "needs_resync":
+        found.append(
+            f"the register counts from a new beginning: is it the right one? `varsel registry resync {status.feed}`"
+        )
+    if status.held_back:
+        found.append(
+            f"{status.held_back:,} rows are gone from the register, too many to be removed unasked: "
+            f"`varsel registry resync {status.feed} --allow-large-delete`"
+        )
+    if status.quarantined:
+        found.append(
+            f"{status.quarantined:,} records are set aside: `varsel registry quarantine list --feed {status.feed}`"
+        )
+    if status.not_before:
+        found.append(f"the register asked us to stay away until {status.not_before:%Y-%m-%d %H:%M} UTC")
+    return found
