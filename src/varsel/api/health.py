@@ -78,3 +78,21 @@ def _warnings(facts: Facts, host: datetime) -> list[str]:
     if not facts.synchronous_standby:
         found.append("no synchronous standby: a fail-over could lose what was accepted last")
     return found
+
+
+def _of_registers(registers: Sequence[Status], settings: RegistrySettings) -> list[str]:
+    """Of those that the settings let us follow."""
+    intervals = {}
+    if settings.krr_sync_enabled:
+        intervals[Feed.KRR] = settings.krr_sync_interval
+    if settings.business_sync_enabled:
+        intervals[Feed.BUSINESS_ADDRESSES] = settings.business_sync_interval
+    found = []
+    for feed, interval in intervals.items():
+        status = next(status for status in registers if status.feed == feed)
+        if status.age is None:
+            found.append(f"the copy of {feed} was never whole: it answers nothing")
+        elif is_late(status, interval):
+            found.append(f"the copy of {feed} was last as its register {status.age.total_seconds() / 3600:.1f} h ago")
+        found += [f"{feed}: {remedy}" for remedy in remedies(status)]
+    return found
