@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser
+.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser mail-system
 
 setup: $(VENV)
 
@@ -16,14 +16,22 @@ $(VENV): pyproject.toml requirements-dev.txt
 demo: $(VENV)
 	@.venv/bin/varsel demo $(if $(EXIT),--exit)
 
-# Chromium is wanted by the tests of pages; without root it must be there already, or those tests say so.
-browser:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && { \
-		echo "Installing Chromium for the tests of pages …"; \
-		apt-get update -qq >/dev/null && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } ; }
+# Chromium is wanted by the tests of pages, Postfix by those of mail. Without root they must be there already, or those
+# tests say so. Postfix is left without a configuration: none but the tests' own instances ever run.
+INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends
 
-test: $(VENV) browser check
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { \
+		echo "Installing Chromium for the tests of pages …"; \
+		apt-get update -qq >/dev/null && $(INSTALL) chromium fonts-dejavu-core >/dev/null; }
+
+mail-system:
+	@[ -x /usr/sbin/postfix ] || [ "$$(id -u)" != 0 ] || { \
+		echo "Installing Postfix for the tests of mail …"; \
+		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections && \
+		apt-get update -qq >/dev/null && $(INSTALL) postfix >/dev/null; }
+
+test: $(VENV) browser mail-system check
 	@.venv/bin/pytest -n 4 --dist worksteal
 
 check: $(VENV)

@@ -431,6 +431,15 @@ class ProviderSettings(_Section):
         return ()
 
 
+class DkimSettings(_Section):
+    """How mail from one domain is signed (channels 2.2)."""
+
+    selector: str = Field(
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+    )
+    key_file: Path  # private key in PEM: RSA of 2048 bits or more, or Ed25519
+
+
 class SmtpProviderSettings(ProviderSettings):
     type: Literal["smtp"] = "smtp"
     channel: Literal["email"] = "email"
@@ -443,6 +452,7 @@ class SmtpProviderSettings(ProviderSettings):
     connections: int = Field(default=10, ge=1, le=100)
     success_dsn: bool = True
     verify_certificate: bool = True
+    dkim: dict[str, DkimSettings] = {}  # by the domain of the sender, whose mail is then always signed
 
     def unfit_for_production(self) -> Sequence[str]:
         return () if self.verify_certificate else ("verify_certificate = false",)

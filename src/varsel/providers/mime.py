@@ -7,8 +7,8 @@ octets. Nothing here is 8-bit but an address that needs SMTPUTF8.
 import binascii
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -18,6 +18,7 @@ from urllib.parse import quote
 from varsel.delivery.ports import Email, File
 from varsel.domain.ids import NotificationId
 from varsel.domain.order import ContentType
+from varsel.providers.dkim import Signer, hash_of_body
 from varsel.providers.html_text import text_of
 from varsel.providers.mailbox import Mailbox, clean, parse_mailbox
 
@@ -46,9 +47,21 @@ class Letter:
     sender: Mailbox
     headers: bytes  # those that are the same for all
     body: bytes  # with the headers that say of which kind it is
+    signer: Signer | None = None
+    body_hash: bytes = b""  # only with a signer
 
     def fill(self, notification: NotificationId, to: Mailbox, date: datetime, files: Sequence[File] = ()) -> bytes:
         """The complete mail. The Message-ID depends on nothing but the notification: the same on every try."""
+        unsigned = self._fill(notification, to, date, files)
+        if self.signer is None:
+            return unsigned
+        headers, _, body = unsigned.partition(b"\r\n\r\n")
+        return self.signer.signature(headers, hash_of_body(body) if files else self.body_hash, date) + unsigned
+
+    def signed_by(self, signer: Signer) -> "Letter":
+        return replace(self, signer=signer, body_hash=hash_of_body(self.body.partition(b"\r\n\r\n")[2]))
+
+    def _fill(self, notification: NotificationId, to: Mailbox, date: datetime, files: Sequence[File]) -> bytes:
         name = str(notification)
         head = (
             f"To: {to}\r\nDate: {_date_header(date.replace(microsecond=0))}\r\n"
@@ -69,10 +82,12 @@ def _date_header(second: datetime) -> str:
 class Letters:
     """The templates in use: the last 128, at most 32 MB.
 
-    Looked up by their texts, not by their order: orders for one recipient each mostly say the same.
+    Looked up by their texts, not by their order: orders for one recipient each mostly say the same. `signers`: by the
+    domain of the sender.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signers: Mapping[str, Signer] | None = None) -> None:
+        self._signers = signers or {}
         self._letters: OrderedDict[tuple[object, ...], Letter] = OrderedDict()
         self.bytes_kept = 0
 
@@ -81,12 +96,17 @@ class Letters:
         key = (email.sender, email.subject, email.body, email.content_type)
         letter = self._letters.get(key)
         if letter is None:
-            letter = self._letters[key] = build(email.sender, email.subject, email.body, email.content_type)
+            letter = self._letters[key] = self._build(email)
             self.bytes_kept += letter.size
             self._forget()
         else:
             self._letters.move_to_end(key)
         return letter
+
+    def _build(self, email: Email) -> Letter:
+        letter = build(email.sender, email.subject, email.body, email.content_type)
+        signer = self._signers.get(letter.sender.domain)
+        return letter.signed_by(signer) if signer else letter
 
     def _forget(self) -> None:
         while len(self._letters) > 1 and (len(self._letters) > _MAX_ENTRIES or self.bytes_kept > _MAX_BYTES):

@@ -22,6 +22,7 @@ from varsel.delivery.ports import (
 )
 from varsel.domain.notification import Reason
 from varsel.log import Log
+from varsel.providers.dkim import Signer, signers_of
 from varsel.providers.kind import Kind, Tools
 from varsel.providers.mailbox import parse_mailbox
 from varsel.providers.mime import InvalidSender, Letters
@@ -48,7 +49,10 @@ class _Task:
 
 
 class SmtpProvider:
-    """One account at a submission server. Raises `ValueError` when the settings would send secrets or mail in clear."""
+    """One account at a submission server.
+
+    Raises `ValueError` when the settings would send secrets or mail in clear, or a key to sign with cannot be used.
+    """
 
     def __init__(
         self,
@@ -63,7 +67,7 @@ class SmtpProvider:
         self._settings = settings
         self._clock = clock or SystemClock()  # of the Date header
         self._verp = Verp.configured(bounces)
-        self._letters = Letters()
+        self._letters = Letters(_signers(settings))
         self._pool = _Pool(settings, limits or Limits(), tls or _tls_context(settings))
         self._without: frozenset[str] = frozenset()  # extensions that the server offered and then refused
         self._suspects: dict[Ruling, set[str]] = {Ruling.RELAY_DENIED: set(), Ruling.SENDER_REFUSED: set()}
@@ -290,6 +294,13 @@ def _refuse_clear_text(settings: SmtpProviderSettings) -> None:
         raise ValueError(f"provider {settings.name}: tls = none needs a loopback host or trusted_network")
     if settings.username is not None:
         raise ValueError(f"provider {settings.name}: a password never leaves this host without TLS")
+
+
+def _signers(settings: SmtpProviderSettings) -> dict[str, Signer]:
+    try:
+        return signers_of(settings.dkim)
+    except ValueError as error:
+        raise ValueError(f"provider {settings.name}: {error}") from error
 
 
 def _tls_context(settings: SmtpProviderSettings) -> ssl.SSLContext | None:
