@@ -276,6 +276,15 @@ def test_a_bounce_of_a_bounce_is_dropped(returned: str) -> None:
     assert read(dsn(block(), returned=ours)).verdict is Verdict.FAILED
 
 
+def test_a_report_that_a_gateway_wrapped_is_read_and_unwrapped_once() -> None:
+    head = b'Content-Type: multipart/mixed; boundary="%s"\r\n\r\n--%s\r\nContent-Type: message/rfc822\r\n\r\n'
+    wrapped = head % (b"w", b"w") + dsn(block(), envelope_id=f"n-{OTHER}") + b"\r\n--w--\r\n"
+    assert read(wrapped, FORGED).notification == OTHER
+    assert read(wrapped).raw_state == "failed 5.1.1"
+    twice = head % (b"v", b"v") + wrapped + b"\r\n--v--\r\n"
+    assert read_mail(twice, recipient=TOKEN, sender="<>", verp=VERP) is Drop.OTHER
+
+
 def test_what_comes_from_a_bounce_address_is_dropped() -> None:
     for sender in (TOKEN, f"<{TOKEN.upper()}>", "postmaster@bounce.varsel.example"):
         assert read_mail(dsn(block()), recipient=TOKEN, sender=sender, verp=VERP) is Drop.LOOP

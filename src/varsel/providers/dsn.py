@@ -63,6 +63,9 @@ def read_mail(
     mail = parse(raw)
     parts = parts_of(mail)
     copy = returned(parts)
+    if copy and copy.type == "multipart/report" and mail.type != copy.type:  # a gateway wrapped it
+        mail, parts = copy, parts_of(copy)
+        copy = returned(parts)
     machine = next((part for part in parts if part.type in MACHINE_PARTS), None)
     blocks = blocks_of(machine) if machine else []
     if _goes_round(sender, copy, verp):
