@@ -60,8 +60,25 @@ async def krr_direct(database: Database) -> AsyncIterator[ContactDirectory]:
         await registers.close()
 
 
+@asynccontextmanager
+async def followed(database: Database) -> AsyncIterator[ContactDirectory]:
+    """Our copies again, but what registers tell has come by their feeds; files add names, users and rights."""
+    async with running_feeds(database, World.personas(NOW), World.personas(NOW)) as feeds:
+        for sync in (feeds.persons(), feeds.addresses()):
+            report = await sync.run()
+            assert report is not None
+            assert (report.outcome, report.counts.quarantined) == ("done", 0)
+    await load_personas(database, clock=ManualClock(NOW))
+    yield LocalDirectory(database, RegistrySettings())
+
+
 Provider = Callable[[Database], AbstractAsyncContextManager[ContactDirectory]]
-PROVIDERS: Final[dict[str, Provider]] = {"local": local, "altinn": altinn, "krr-direct": krr_direct}
+PROVIDERS: Final[dict[str, Provider]] = {
+    "local": local,
+    "local, followed": followed,
+    "altinn": altinn,
+    "krr-direct": krr_direct,
+}
 
 
 @pytest.fixture(params=PROVIDERS)
