@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeProvider
 from road import until
 from serving import ORDERS, Api
-from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Refused, SendResult, Unknown, Verdict
+from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Refused, SendResult, Suppress, Unknown, Verdict
 from varsel.domain.notification import Reason
 from varsel.domain.order import Lane
 from varsel.recipients.ports import PersonContact
@@ -179,6 +179,23 @@ async def test_a_dead_workers_message_is_told_as_abandoned(api: Api) -> None:
     assert kinds(told["story"])[1:3] == ["notification.created", "attempt.abandoned"]
     api.road.mail.gate.set()
     await worker.end(api.road)
+
+
+@pytest.mark.assertion("channels", 51)
+async def test_a_complaint_leaves_the_outcome_and_is_told(api: Api) -> None:
+    order = await placed(api)
+    await api.road.run()
+    (row,) = await api.road.rows()
+    await api.road.report(row.id, Verdict.DELIVERED)
+    await api.road.report(row.id, Verdict.COMPLAINT, raw_state="complaint abuse", suppress=Suppress.COMPLAINT)
+    await api.road.run()
+    told = await explained(api, order)
+    assert told["notifications"][0]["status"] == "Email_Delivered"
+    reports = [(e["kind"], e["code"], e["detail"]) for e in told["story"] if e["kind"].startswith("report")]
+    assert reports == [
+        ("report.applied", "delivered", "delivered"),
+        ("report.applied", "complaint", "complaint abuse; said of a message that arrived"),
+    ]
 
 
 async def test_a_bounce_after_the_order_settled_is_told_as_a_correction(api: Api) -> None:

@@ -13,6 +13,11 @@ _OVERRULES_DELIVERED: Final = frozenset(
     {Reason.BOUNCED, Reason.FILTERED_SPAM, Reason.QUARANTINED, Reason.SUPPRESSED_RECIPIENT}
 )
 
+_CHANGES_NOTHING: Final = {
+    Verdict.DELAYED: "still on its way",
+    Verdict.COMPLAINT: "said of a message that arrived",
+}
+
 
 class Fit(StrEnum):
     """What became of a report: its state in the inbox."""
@@ -64,9 +69,7 @@ def apply(
         case Verdict.UNRECOGNISED:
             return Effect(Fit.DEAD, why="UNRECOGNIZED_STATE")
         case Verdict.DELAYED | Verdict.COMPLAINT:
-            return Effect(
-                Fit.APPLIED, why="still on its way" if verdict is Verdict.DELAYED else "its reader complained"
-            )
+            return Effect(Fit.APPLIED, why=_CHANGES_NOTHING[verdict])
         case Verdict.RELAYED:
             return _relayed(standing)
         case Verdict.DELIVERED:

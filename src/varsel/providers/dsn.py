@@ -221,7 +221,7 @@ def _feedback(blocks: list[dict[str, str]], notification: NotificationId | None,
         return _malformed(notification, raw)
     suppress = Suppress.COMPLAINT if kind in _COMPLAINTS else None
     said = f"complaint {kind}" if suppress else f"feedback {kind}"
-    return _report(Verdict.COMPLAINT, said, notification, raw, detail=said, suppress=suppress)
+    return _report(Verdict.COMPLAINT, said, notification, raw, suppress=suppress)
 
 
 def _read_prose(mail: Part, parts: list[Part], notification: NotificationId | None, raw: bytes) -> Report | None:
