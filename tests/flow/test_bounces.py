@@ -16,6 +16,7 @@ from aiosmtplib import SMTPDataError, SMTPRecipientRefused, SMTPResponseExceptio
 from psycopg.rows import scalar_row
 from pydantic import SecretStr
 
+from road import Road, Row
 from varsel.api.bounces import BounceListener
 from varsel.clock import ManualClock
 from varsel.db import Database
@@ -30,6 +31,8 @@ from varsel.providers.smtp_session import Limits
 from varsel.providers.verp import Verp
 from varsel.settings import BounceSettings, SmtpProviderSettings
 from varsel.simulators.smtp import SmtpSimulator
+from varsel.simulators.smtp_notices import Original, compose
+from varsel.simulators.smtp_script import Notice
 from varsel.wakeup import Waker
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -186,6 +189,7 @@ async def test_a_report_can_overtake_the_answer_to_its_message() -> None:
 
 @pytest.mark.parametrize("local_part", ["hang", "drop"])
 @pytest.mark.assertion("channels", 42)
+@pytest.mark.assertion("channels-faults", 3)
 async def test_a_message_of_unknown_fate_is_settled_by_its_report_and_left_once(local_part: str) -> None:
     async with office() as post:
         [(message, result)] = await post.send(local_part)
@@ -232,6 +236,64 @@ async def test_an_event_is_stored_once_in_the_database(database: Database) -> No
         cursor = conn.cursor(row_factory=scalar_row)
         await cursor.execute("SELECT notification_id FROM delivery_report")
         assert await cursor.fetchall() == [message.id]
+
+
+# --- on the road ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def travelled(database: Database) -> AsyncIterator[tuple[Road, Row, BounceListener]]:
+    """An email that left and was reported delivered, and the listener of its bounces."""
+    road = Road(database, ManualClock(NOW))
+    await road.place()
+    await road.run()
+    [row] = await road.rows()
+    await road.report(row.id, Verdict.DELIVERED)
+    await road.run()
+    listener = BounceListener(BOUNCES, Inbox(database, road.clock, road.waker))
+    await listener.start()
+    try:
+        yield road, row, listener
+    finally:
+        await listener.stop()
+        await road.waker.close()
+
+
+def notice(return_path: str, *, content: bytes = b"To: kari@example.com\r\n\r\n") -> bytes:
+    return compose(Notice("failed", "5.1.1"), return_path, Original(return_path, "kari@example.com", "", content))
+
+
+async def told(database: Database) -> list[tuple[object, ...]]:
+    async with database.autocommit() as conn:
+        cursor = await conn.execute(
+            "SELECT state, state_reason, suppress, notification_id FROM delivery_report ORDER BY id DESC LIMIT 1"
+        )
+        return await cursor.fetchall()
+
+
+@pytest.mark.assertion("channels-faults", 18)
+async def test_a_bounce_ten_minutes_after_arrival_corrects_the_outcome(database: Database) -> None:
+    async with travelled(database) as (road, row, listener):
+        road.clock.advance(timedelta(minutes=10))
+        path = VERP.make(NotificationId(row.id))
+        await hand_in(listener.port, path, notice(path))
+        await road.run()
+        [bounced] = await road.rows()
+        assert (bounced.state, bounced.reason) == ("failed", Reason.BOUNCED)
+        assert await told(database) == [("applied", "correction", "hard_bounce", row.id)]
+        async with database.autocommit() as conn:
+            cursor = await conn.execute("SELECT body ? 'correction' FROM status_feed ORDER BY seq")
+            assert await cursor.fetchall() == [(False,), (True,)]
+
+
+@pytest.mark.assertion("channels-faults", 36)
+async def test_a_bounce_with_a_forged_token_is_a_dead_report_and_moves_nothing(database: Database) -> None:
+    async with travelled(database) as (road, row, listener):
+        forged = Verp("bounce.varsel.example", [b"stranger"]).make(NotificationId(row.id))
+        await hand_in(listener.port, forged, notice(forged))
+        await road.run()
+        assert [(row.state, row.reason) for row in await road.rows()] == [("delivered", None)]
+        assert await told(database) == [("dead", "INVALID_NOTIFICATION_IDENTIFIER", None, None)]
 
 
 # --- the listener alone ----------------------------------------------------------------------------------------------
@@ -306,7 +368,8 @@ async def test_a_vacation_reply_is_taken_and_dropped() -> None:
     assert (reported.reports, reported.dropped) == ([], ["other"])
 
 
-async def test_a_bounce_of_a_bounce_is_dropped_and_counted_in_the_database(database: Database) -> None:  # F37
+@pytest.mark.assertion("channels-faults", 37)
+async def test_a_bounce_of_a_bounce_is_dropped_and_counted_in_the_database(database: Database) -> None:
     """Nothing is sent: the listener has no way to."""
     waker = Waker(database)
     listener = BounceListener(BOUNCES, Inbox(database, ManualClock(NOW), waker))

@@ -125,7 +125,8 @@ async def test_each_fate_that_a_real_mail_system_reports_finds_its_message() -> 
 
 
 @pytest.mark.assertion("channels", 53)
-async def test_a_real_mail_system_keeps_a_report_while_the_store_is_down() -> None:  # F27
+@pytest.mark.assertion("channels-faults", 27)
+async def test_a_real_mail_system_keeps_a_report_while_the_store_is_down() -> None:
     async with way(failures=2) as road:
         message = await road.send("bounce@mottaker.example")
         [report] = await road.reported.of(message, Verdict.FAILED)

@@ -278,5 +278,5 @@ def _report(
         soft=soft,
         detail=detail,
         payload=payload or {},
-        suppress=suppress,
+        suppress=suppress if notification else None,  # a stranger's word on nobody's address
     )
