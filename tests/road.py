@@ -73,6 +73,7 @@ class Road:
     more_mail: list[tuple[FakeProvider, Routing]] = field(default_factory=list)  # other providers of the pool
     more_sms: list[tuple[FakeProvider, Routing]] = field(default_factory=list)
     limits: Limits = unlimited  # of creators
+    fail_closed_creators: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.waker = Waker(self.db)
@@ -114,7 +115,12 @@ class Road:
             self.clock,
             self.waker,
             ResolutionRules(
-                self.window, LIFETIME, timedelta(seconds=60), self.recipients_a_turn, due_grace=self.due_grace
+                self.window,
+                LIFETIME,
+                timedelta(seconds=60),
+                self.recipients_a_turn,
+                self.due_grace,
+                self.fail_closed_creators,
             ),
             worker,
             live=self.registers is not None,

@@ -131,6 +131,7 @@ class ProcessingSettings(_Section):
     lookup_user_addresses_at_order: bool = True
     stale_contact_creators: Creators = ("skd",)  # their v2 orders to persons always use stale addresses too
     strict_idempotency_creators: Creators = ()  # an idempotency id repeated with another body is 409, not 200
+    fail_closed_creators: Creators = ()  # their orders stop when the condition gives no usable answer twice
     max_recipients_per_turn: int = 10_000
 
 

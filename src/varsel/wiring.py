@@ -241,6 +241,7 @@ class Parts:
             processing.condition_retry,
             processing.max_recipients_per_turn,
             processing.due_grace,
+            processing.fail_closed_creators,
         )
 
     def _send_rules(self, settle_after: timedelta | None) -> SendRules:

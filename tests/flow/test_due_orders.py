@@ -133,6 +133,27 @@ async def test_the_second_answer_of_a_condition_decides(road: Road) -> None:
     assert road.mail.sent == []
 
 
+@pytest.mark.parametrize(
+    ("closed", "state"),
+    [(("TTD",), "SendConditionNotMet"), (("*",), "SendConditionNotMet"), (("skd",), "Processed"), ((), "Processed")],
+    ids=["named", "all", "another", "nobody"],
+)
+async def test_a_creator_may_want_orders_stopped_whose_condition_gives_no_usable_answer(
+    road: Road, closed: tuple[str, ...], state: str
+) -> None:
+    road.fail_closed_creators = closed
+    road.conditions.answers = [Condition.INCONCLUSIVE, Condition.INCONCLUSIVE]
+    placed = await road.place(condition_endpoint=CONDITION)
+    await road.run()
+    assert await road.state(placed.order_id) == "Registered"  # and waits
+    road.clock.advance(timedelta(seconds=60))
+    await road.run()
+    assert await road.state(placed.order_id) == state
+    assert bool(road.mail.sent) == (state == "Processed")
+    feed = "SELECT count(*) FROM status_feed WHERE order_id = %(o)s"
+    assert await road.value(feed, o=placed.order_id) == (state == "SendConditionNotMet")
+
+
 async def test_a_condition_is_asked_before_any_register(road: Road) -> None:
     road.conditions.answers = [Condition.NOT_MET]
     await road.place(condition_endpoint=CONDITION, recipients=(Recipient(national_identity_number=KARI),))

@@ -21,6 +21,7 @@ from varsel.resolution.plan import Due, Rules
 from varsel.resolution.ports import Conditions, Verdict
 from varsel.resolution.resolve import give_up
 from varsel.resolution.store import Claimed, Content, Finished, NewNotification
+from varsel.settings import lists
 from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
@@ -150,7 +151,7 @@ class Resolution:
             task.add_done_callback(self._checks.discard)
 
     async def _check(self, lane: Lane, order: Claimed, content: Content, inconclusive: int) -> None:
-        """Inconclusive twice is met: a broken endpoint silences nobody."""
+        """Inconclusive twice is met: a broken endpoint silences nobody, unless the creator wants it so."""
         try:
             async with self._asking:
                 met = await self._is_met(order, content, inconclusive)
@@ -170,16 +171,24 @@ class Resolution:
             await store.record_check(
                 conn, order, now=now, status=answer.status, verdict=answer.verdict, detail=answer.detail
             )
-            if answer.verdict is Verdict.NOT_MET and await store.lock_claimed(conn, [order.id], self._worker):
-                await store.stop_orders(conn, [order.id], now=now)
-                await fates.add_to_feed(conn, [order.id], now=now)
-            elif answer.verdict is Verdict.INCONCLUSIVE and not inconclusive:
+            if answer.verdict is Verdict.INCONCLUSIVE and not inconclusive:
                 again = now + self._rules.condition_retry
                 await store.put_back(conn, [order.id], self._worker, wake_at=again)
                 return False
-        if answer.verdict is Verdict.NOT_MET:
+            stops = await self._stops(conn, order, answer.verdict)
+            if stops and await store.lock_claimed(conn, [order.id], self._worker):
+                await store.stop_orders(conn, [order.id], now=now)
+                await fates.add_to_feed(conn, [order.id], now=now)
+        if stops:
             self._waker.wake(Work.FEED)
-        return answer.verdict is not Verdict.NOT_MET
+        return not stops
+
+    async def _stops(self, conn: Conn, order: Claimed, verdict: Verdict) -> bool:
+        closed = self._rules.fail_closed_creators
+        if verdict is Verdict.INCONCLUSIVE and closed:
+            names = await store.creator_names(conn, [order.creator])
+            return lists(closed, names[order.creator])
+        return verdict is Verdict.NOT_MET
 
     async def _resolve(self, due: Sequence[Due]) -> None:
         """All in one transaction; when one of them makes it fail, halves, so that the others go on."""

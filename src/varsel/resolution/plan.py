@@ -33,6 +33,7 @@ class Rules:
     condition_retry: timedelta
     recipients_a_turn: int = 10_000
     due_grace: timedelta = timedelta()  # how long before its time an order is taken
+    fail_closed_creators: tuple[str, ...] = ()  # for whom a condition that is inconclusive twice is not met
 
 
 Due = tuple[Claimed, Content]

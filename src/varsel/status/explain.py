@@ -201,7 +201,8 @@ def _of_order(facts: Facts) -> Iterator[Event]:
 _VERDICTS = {
     "met": "The send condition was met.",
     "not met": "The send condition was not met: nothing is sent.",
-    "inconclusive": "The send condition gave no usable answer. It is asked once more, and then counts as met.",
+    "inconclusive": "The send condition gave no usable answer. It is asked twice at most; then the order goes on,"
+    " unless its creator wants such orders stopped.",
 }
 
 
