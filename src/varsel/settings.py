@@ -454,6 +454,7 @@ class SmtpProviderSettings(ProviderSettings):
     success_dsn: bool = True
     verify_certificate: bool = True
     dkim: dict[str, DkimSettings] = {}  # by the domain of the sender, whose mail is then always signed
+    relay_signs: bool = False  # the server signs what we send, list headers too
 
     def unfit_for_production(self) -> Sequence[str]:
         return () if self.verify_certificate else ("verify_certificate = false",)

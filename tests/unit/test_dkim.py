@@ -20,6 +20,7 @@ from varsel.providers.mailbox import Mailbox
 from varsel.providers.mime import Letters
 from varsel.providers.smtp import SmtpProvider
 from varsel.settings import DkimSettings, SmtpProviderSettings
+from varsel.simulators.smtp import SmtpSimulator
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 TO = Mailbox("ola.nordmann", "example.com")
@@ -77,6 +78,33 @@ def test_what_is_signed_cannot_be_changed_and_no_second_sender_or_subject_added(
         (b"\r\nSubject:", b"\r\nSubject: Other\r\nSubject:"),
     ):
         assert not genuine(mail.replace(old, new, 1), KEY, "etat.example"), old
+
+
+@pytest.mark.assertion("channels", 35)
+@pytest.mark.parametrize(("signing", "relay_signs"), [(True, False), (False, True), (False, False)])
+async def test_one_click_unsubscribing_is_offered_where_it_is_signed(
+    tmp_path: Path, signing: bool, relay_signs: bool
+) -> None:
+    dkim = {"etat.example": written(KEY, tmp_path)} if signing else {}
+    optional = replace(email(), unsubscribe="https://varsel.example/notifications/api/v1/unsubscribe/abc")
+    async with SmtpSimulator() as server:
+        account = SmtpProviderSettings(
+            name="main", host="127.0.0.1", port=server.port, tls="none", dkim=dkim, relay_signs=relay_signs
+        )
+        provider = SmtpProvider(account, NO_BOUNCES)
+        await provider.send([optional])
+        await provider.send([email()])
+        await provider.close()
+        offered, ordinary = (message.content for message in server.stored)
+    assert b"List-Unsubscribe" not in ordinary
+    if not signing and not relay_signs:
+        assert b"List-Unsubscribe" not in offered
+        return
+    assert b"\r\nList-Unsubscribe: <https://varsel.example/notifications/api/v1/unsubscribe/abc>\r\n" in offered
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in offered
+    if signing:
+        assert {"list-unsubscribe", "list-unsubscribe-post"} < set(signed_names(offered))
+        assert genuine(offered, KEY, "etat.example")
 
 
 def test_folding_and_blanks_on_the_way_do_no_harm() -> None:

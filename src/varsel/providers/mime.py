@@ -50,24 +50,33 @@ class Letter:
     signer: Signer | None = None
     body_hash: bytes = b""  # only with a signer
 
-    def fill(self, notification: NotificationId, to: Mailbox, date: datetime, files: Sequence[File] = ()) -> bytes:
+    def fill(
+        self,
+        notification: NotificationId,
+        to: Mailbox,
+        date: datetime,
+        files: Sequence[File] = (),
+        unsubscribe: str | None = None,
+    ) -> bytes:
         """The complete mail. The Message-ID depends on nothing but the notification: the same on every try."""
-        unsigned = self._fill(notification, to, date, files)
-        if self.signer is None:
-            return unsigned
-        headers, _, body = unsigned.partition(b"\r\n\r\n")
-        return self.signer.signature(headers, hash_of_body(body) if files else self.body_hash, date) + unsigned
-
-    def signed_by(self, signer: Signer) -> "Letter":
-        return replace(self, signer=signer, body_hash=hash_of_body(self.body.partition(b"\r\n\r\n")[2]))
-
-    def _fill(self, notification: NotificationId, to: Mailbox, date: datetime, files: Sequence[File]) -> bytes:
         name = str(notification)
         head = (
             f"To: {to}\r\nDate: {_date_header(date.replace(microsecond=0))}\r\n"
             f"Message-ID: <{name}@{self.sender.domain}>\r\nX-Notification-Id: {name}\r\n"
         )
-        return head.encode() + self.headers + (with_files(self.body, files) if files else self.body)
+        if unsubscribe:
+            head += f"List-Unsubscribe: <{unsubscribe}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+        unsigned = head.encode() + self.headers + (with_files(self.body, files) if files else self.body)
+        return self._signature(unsigned, date, anew=bool(files)) + unsigned if self.signer else unsigned
+
+    def signed_by(self, signer: Signer) -> "Letter":
+        return replace(self, signer=signer, body_hash=hash_of_body(self.body.partition(b"\r\n\r\n")[2]))
+
+    def _signature(self, mail: bytes, date: datetime, *, anew: bool) -> bytes:
+        """`anew`: the body is not the letter's alone."""
+        assert self.signer
+        headers, _, body = mail.partition(b"\r\n\r\n")
+        return self.signer.signature(headers, hash_of_body(body) if anew else self.body_hash, date)
 
     @property
     def size(self) -> int:

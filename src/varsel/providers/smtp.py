@@ -133,10 +133,12 @@ class SmtpProvider:
         if self._verp:  # without an address for bounces, success reports would flood the sender's own mailbox
             notify = "SUCCESS,FAILURE,DELAY" if self._settings.success_dsn else "FAILURE,DELAY"
         date = self._clock.now()
+        # one-click needs a signature over its headers (RFC 8058)
+        unsubscribe = email.unsubscribe if letter.signer or self._settings.relay_signs else None
         if email.files:  # big ones must not hold up others
-            content = await asyncio.to_thread(letter.fill, email.id, to, date, email.files)
+            content = await asyncio.to_thread(letter.fill, email.id, to, date, email.files, unsubscribe)
         else:
-            content = letter.fill(email.id, to, date)
+            content = letter.fill(email.id, to, date, unsubscribe=unsubscribe)
         return Parcel(
             id=email.id,
             sender=self._verp.make(email.id) if self._verp else str(letter.sender),
