@@ -83,7 +83,7 @@ async def test_what_wants_a_person_is_told_with_its_command(watched: Watched) ->
     watched.feeds.krr.fail("bad-row")
     await watched.feeds.persons().run()
     assert await watched.warnings() == [
-        "krr: 1 records are set aside: `varsel registry quarantine list --feed krr`",
+        "krr: 1 record is set aside: `varsel registry quarantine list --feed krr`",
     ]
     watched.feeds.krr.fail("reset-log")
     await watched.feeds.persons().run()

@@ -125,6 +125,8 @@ async def test_a_worker_that_is_told_to_stop_gives_its_feed_back_at_once(feeds: 
 
 
 async def test_an_operator_sees_how_feeds_stand_and_what_to_do(feeds: Feeds) -> None:
+    untouched = await varsel(feeds, "registry", "status")
+    assert (untouched.status, untouched.out) == (0, "krr: not followed\nbusiness-addresses: not followed\n")
     feeds.krr.change(person(1))
     feeds.business.change(address("a", O1, "post@example.com"))
     for feed in ("krr", "business-addresses"):

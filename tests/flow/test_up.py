@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -29,13 +30,15 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def up(home: Path, *options: str, port: int = 0) -> Iterator[subprocess.Popen[str]]:
+def up(
+    home: Path, *options: str, port: int = 0, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[str]]:
     """A running `varsel up`, on a free port unless one is named."""
     with (
         (home / "log").open("ab") as log,
         subprocess.Popen(
             [*VARSEL, "up", "--home", home, "--port", str(port), *options],
-            env=plain_environment(),
+            env={**plain_environment(), **variables},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -142,6 +145,24 @@ def test_in_the_sandbox_an_order_placed_over_http_is_captured_by_the_simulators(
         assert status == 200
         (message,) = json.loads(body)
         assert (message["channel"], message["text"].strip()) == (channel, "Hallo")
+
+
+def test_the_sandbox_follows_simulated_registers_when_feeds_are_switched_on(home: Path) -> None:
+    switched_on = {"VARSEL_REGISTRY__KRR_SYNC_ENABLED": "true", "VARSEL_REGISTRY__BUSINESS_SYNC_ENABLED": "true"}
+    here = ("--home", str(home))
+
+    def feeds() -> dict[str, str | None]:
+        told = json.loads(run("registry", "status", "--json", *here).stdout)
+        return {feed["feed"]: feed["last_success_at"] for feed in told}
+
+    with up(home, "--sandbox", variables=switched_on) as process:
+        port = wait_until_ready(process)
+        wait_for("both feeds read to their ends", lambda: all(feeds().values()))
+        again = run("registry", "sync", "krr", "--once", *here)
+        assert again.returncode == 0, again.stderr
+        url = f"http://localhost:{port}"
+        looked_up = run("lookup", "14838510036", "310001007", "--url", url, *here)
+        assert ("from krr" in looked_up.stdout, "from business-addresses" in looked_up.stdout) == (True, True)
 
 
 @pytest.mark.parametrize("victim", ["api", "worker", "simulators", "postgres"])

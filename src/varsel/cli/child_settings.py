@@ -14,6 +14,7 @@ from joserfc.jwk import RSAKey
 from varsel.cli.startup import free_port
 from varsel.embedded.place import write_private
 
+UP_FILE: Final = "up.toml"
 _LOOPBACK: Final = "127.0.0.1"
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEADING: Final = (
@@ -26,7 +27,7 @@ def write_settings(home: Path, values: dict[str, Any]) -> Path:
     merged = dict(tomllib.loads(Path(named).read_text())) if (named := os.environ.get("VARSEL_CONFIG")) else {}
     for name, value in values.items():
         merged[name] = {**merged.get(name, {}), **value} if isinstance(value, dict) else value
-    file = home / "up.toml"
+    file = home / UP_FILE
     write_private(file, _HEADING + toml(merged))
     return file
 

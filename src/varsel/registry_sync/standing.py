@@ -26,9 +26,8 @@ def remedies(status: Status) -> list[str]:
             f"`varsel registry resync {status.feed} --allow-large-delete`"
         )
     if status.quarantined:
-        found.append(
-            f"{status.quarantined:,} records are set aside: `varsel registry quarantine list --feed {status.feed}`"
-        )
+        records = "1 record is" if status.quarantined == 1 else f"{status.quarantined:,} records are"
+        found.append(f"{records} set aside: `varsel registry quarantine list --feed {status.feed}`")
     if status.not_before:
         found.append(f"the register asked us to stay away until {status.not_before:%Y-%m-%d %H:%M} UTC")
     return found

@@ -24,6 +24,7 @@ PATH: Final = "/ui/ops/registries"
 
 _SHOWN: Final = 50
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
+_NAMELESS: Final = "sha256:"  # of a record that names nobody, in the place of a number
 _REASONS: Final = frozenset(
     {
         "missing_id",
@@ -155,7 +156,11 @@ def _state(status: Status) -> FeedState:
 
 
 def _set_aside(record: Quarantined) -> SetAside:
-    name = mask_identifier(record.upstream_id) if record.feed == Feed.KRR else record.upstream_id
+    name = record.upstream_id
+    if name.startswith(_NAMELESS):  # it says nothing that a person could use
+        name = f"{name[:15]}…"
+    elif record.feed == Feed.KRR:
+        name = mask_identifier(name)
     return SetAside(record, name, record.reason if record.reason in _REASONS else "other")
 
 
