@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +117,18 @@ def test_an_error_file_that_cannot_be_written_is_named(tmp_path: Path, dsn: str)
     result = varsel("import", "persons", file, "--errors", tmp_path / "missing" / "bad.csv", dsn=dsn)
     assert result.exit_code == 2
     assert "bad.csv: No such file" in result.stderr
+
+
+def test_on_a_terminal_a_bar_shows_how_far_a_load_is(people: Path) -> None:
+    ours, theirs = os.openpty()
+    command = (sys.executable, "-m", "varsel", "import", "persons", people, "--mode", "validate")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VARSEL_")}
+    done = subprocess.run(
+        command, stderr=theirs, stdout=subprocess.PIPE, check=True, env=environment | {"TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000)
+    os.close(ours)
+    assert b"Loading" in shown
+    assert f"{people.stat().st_size}".encode() in shown
+    assert b"Loading" not in done.stdout

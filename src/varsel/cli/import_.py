@@ -11,7 +11,16 @@ from typing import Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from varsel import log
@@ -128,7 +137,7 @@ async def _load(kind: str, files: Sequence[Path], options: Options, settings: Se
             assert database is not None
             return await load_personas(database, clock=clock)
         paths = list(files_of(files[0]).values()) if kind == _ALL else files
-        with _progress("Reading", sum(path.stat().st_size for path in paths), DownloadColumn()) as advance:
+        with _progress("Loading", sum(path.stat().st_size for path in paths), DownloadColumn()) as advance:
             if kind == _ALL:
                 return await load_folder(
                     database,
@@ -170,9 +179,13 @@ async def open_database(settings: Settings) -> AsyncIterator[Database | None]:
 
 @contextmanager
 def _progress(what: str, total: int, column: ProgressColumn) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while it is a terminal; called with steps taken since the last time."""
+    """A bar on standard error while it is a terminal; called with steps taken since the last time.
+
+    Between the steps, while the database merges what was read, the spinner shows that something happens.
+    """
     console = Console(stderr=True)
-    bar = Progress("{task.description}", BarColumn(), column, TimeRemainingColumn(), console=console, transient=True)
+    columns = (SpinnerColumn(), "{task.description}", BarColumn(), column, TimeRemainingColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True)
     bar.disable = not console.is_terminal
     with bar:
         task = bar.add_task(what, total=total)
