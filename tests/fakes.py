@@ -8,7 +8,7 @@ from datetime import datetime
 from varsel.delivery.ports import Accepted, Confirms, Email, Indeterminate, SendResult, Sms
 from varsel.domain.errors import RegistryUnavailable
 from varsel.domain.feeds import Feed
-from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import Copy, ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.resolution.ports import Answer, Verdict
 
 
@@ -76,6 +76,15 @@ class FakeDirectory:
 
     async def followed_at(self, feed: Feed) -> datetime | None:
         return self.followed.get(feed)
+
+    async def holds(self, copy: Copy) -> bool:
+        everything = {
+            Copy.PERSONS: self.people,
+            Copy.ORGANISATIONS: self.official,
+            Copy.USER_ADDRESSES: self.users,
+            Copy.EXTERNAL_IDENTITIES: self.externals,
+        }
+        return bool(everything[copy])
 
     def _ask(self, what: str, about: Collection[object]) -> None:
         if self.down:

@@ -294,6 +294,21 @@ async def test_at_order_time_too_the_creators_wish_decides(lenient_road: Road, r
     assert answers[1].lookup.status == "Success"
 
 
+async def test_a_copy_with_nothing_in_it_does_not_answer(
+    database: Database, clock: ManualClock, registers: SlowDirectory
+) -> None:
+    outages = Outages(("skd",), OrOurCopy(registers, LocalDirectory(database, RegistrySettings())))
+    road = Road(database, clock, registers=registers, outages=outages)
+    placed = await road.place(recipients=to(KARI), creator="skd")
+    registers.broken = {"persons"}
+    await road.run()
+    assert (await road.state(placed.order_id), await road.rows()) == ("Registered", [])
+    await load_personas(database, clock=clock)
+    clock.advance(timedelta(minutes=2))
+    await road.run()
+    assert [message.to for message in road.mail.sent] == ["rolig.fjord@example.com"]
+
+
 async def test_a_preview_says_that_our_copy_answers_and_how_old_it_is(
     registers: SlowDirectory, clock: ManualClock, database: Database
 ) -> None:

@@ -13,6 +13,7 @@ from varsel.domain.feeds import Feed
 from varsel.log import Log
 from varsel.recipients.ports import (
     ContactDirectory,
+    Copy,
     ExternalContact,
     OrganisationContact,
     Pair,
@@ -113,12 +114,16 @@ class Copies(ContactDirectory, Protocol):
         """When a copy was last as the register that it follows; None when it follows none."""
         ...
 
+    async def holds(self, copy: Copy) -> bool:
+        """Whether there is anything in a copy."""
+        ...
+
 
 class OrOurCopy:
     """A `ContactDirectory` that asks `live`, and our own `copies` while a live register is down.
 
-    The record of each answer then says so, and how old the copy is. A right is never taken from a copy: an authorizer
-    that is down is waited for (processing 4.3).
+    The record of each answer then says so, and how old the copy is. A copy with nothing in it is none: it would call
+    everybody unknown. A right is never taken from a copy: an authorizer that is down is waited for (processing 4.3).
     """
 
     def __init__(self, live: ContactDirectory, copies: Copies) -> None:
@@ -129,7 +134,7 @@ class OrOurCopy:
         try:
             return await self._live.persons(ids, allow_stale=allow_stale, now=now)
         except RegistryUnavailable as error:
-            as_of = await self._begin(error, Feed.KRR)
+            as_of = await self._begin(error, Copy.PERSONS, Feed.KRR)
             copied = await self._copies.persons(ids, allow_stale=allow_stale, now=now)
             return {id_: _standing_in(contact, as_of) for id_, contact in copied.items()}
 
@@ -137,7 +142,7 @@ class OrOurCopy:
         try:
             return await self._live.organisations(numbers)
         except RegistryUnavailable as error:
-            as_of = await self._begin(error, Feed.BUSINESS_ADDRESSES)
+            as_of = await self._begin(error, Copy.ORGANISATIONS, Feed.BUSINESS_ADDRESSES)
             copied = await self._copies.organisations(numbers)
             return {number: _standing_in(contact, as_of) for number, contact in copied.items()}
 
@@ -145,7 +150,7 @@ class OrOurCopy:
         try:
             return await self._live.external_identities(urns)
         except RegistryUnavailable as error:
-            await self._begin(error)
+            await self._begin(error, Copy.EXTERNAL_IDENTITIES)
             copied = await self._copies.external_identities(urns)
             return {urn: _standing_in(contact, None) for urn, contact in copied.items()}
 
@@ -153,7 +158,7 @@ class OrOurCopy:
         try:
             return await self._live.user_addresses(numbers, resource_id)
         except RegistryUnavailable as error:
-            await self._begin(error)
+            await self._begin(error, Copy.USER_ADDRESSES)
             copied = await self._copies.user_addresses(numbers, resource_id)
             return {number: [_standing_in(user, None) for user in users] for number, users in copied.items()}
 
@@ -166,10 +171,13 @@ class OrOurCopy:
         try:
             return await self._live.names(identifiers)
         except RegistryUnavailable as error:
-            await self._begin(error)
+            await self._begin(error, Copy.PERSONS)
             return await self._copies.names(identifiers)
 
-    async def _begin(self, error: RegistryUnavailable, feed: Feed | None = None) -> datetime | None:
+    async def _begin(self, error: RegistryUnavailable, copy: Copy, feed: Feed | None = None) -> datetime | None:
+        """How old the copy is, where it follows a register. Raises `error` when there is none."""
+        if not await self._copies.holds(copy):
+            raise error
         as_of = await self._copies.followed_at(feed) if feed else None
         log.warning("our copy answers", instead_of=error.what, as_of=as_of)
         return as_of

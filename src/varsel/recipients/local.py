@@ -15,7 +15,7 @@ from varsel.domain.identifiers import subject_key
 from varsel.log import Log
 from varsel.recipients import store
 from varsel.recipients.names import NameStyle
-from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
+from varsel.recipients.ports import Copy, ExternalContact, OrganisationContact, Pair, PersonContact, UserContact
 from varsel.settings import RegistrySettings
 
 log = Log(__name__)
@@ -119,6 +119,11 @@ class LocalDirectory:
         """When the copy was last as the register that it follows. Raises `RegistryUnavailable`."""
         async with self._asking("the copy of a register") as conn:
             return await store.followed_at(conn, feed)
+
+    async def holds(self, copy: Copy) -> bool:
+        """Whether there is anything in a copy. Raises `RegistryUnavailable`."""
+        async with self._asking("the copy of a register") as conn:
+            return await store.holds(conn, copy)
 
     async def _require_recent(self, conn: ReadConn, feed: Feed) -> None:
         """A copy that follows its register must be whole and not too old: no answer is better than last week's."""

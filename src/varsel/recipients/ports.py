@@ -6,7 +6,17 @@ Each answer also tells where it comes from, for explanations alone: it does not 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+
+class Copy(StrEnum):
+    """What our own tables hold of the registers."""
+
+    PERSONS = "persons"  # with their names
+    ORGANISATIONS = "organisations"
+    USER_ADDRESSES = "user addresses"
+    EXTERNAL_IDENTITIES = "external identities"
 
 
 class Record(NamedTuple):

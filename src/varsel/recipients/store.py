@@ -6,11 +6,11 @@ Sources: registries 2.6, 2.7, 3.5, 3.6, 4.5, 4.7, 5 and 7.6.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, LiteralString
 
 from varsel.db import ReadConn, fetch, fetch_value
 from varsel.domain.feeds import Feed
-from varsel.recipients.ports import ExternalContact, OrganisationContact, Pair, PersonContact, Record, UserContact
+from varsel.recipients.ports import Copy, ExternalContact, OrganisationContact, Pair, PersonContact, Record, UserContact
 
 # `make_interval` counts calendar months and clamps the day: 31 August less 18 months is 28 or 29 February.
 PERSONS: Final = """
@@ -92,6 +92,19 @@ async def followed_at(conn: ReadConn, feed: Feed) -> datetime | None:
     """When the copy was last as its register; None when it never was, or follows none."""
     at: datetime | None = await fetch_value(conn, FOLLOWED_AT, {"feed": feed})
     return at
+
+
+HOLDS: Final[dict[Copy, LiteralString]] = {
+    Copy.PERSONS: "SELECT EXISTS (SELECT FROM registry.person)",
+    Copy.ORGANISATIONS: "SELECT EXISTS (SELECT FROM registry.org_address)",
+    Copy.USER_ADDRESSES: "SELECT EXISTS (SELECT FROM registry.user_org_contact)",
+    Copy.EXTERNAL_IDENTITIES: "SELECT EXISTS (SELECT FROM registry.self_identified_contact)",
+}
+
+
+async def holds(conn: ReadConn, copy: Copy) -> bool:
+    """Whether there is anything in it."""
+    return bool(await fetch_value(conn, HOLDS[copy], {}))
 
 
 USER_ADDRESSES: Final = """
