@@ -8,10 +8,13 @@ from datetime import timedelta
 from starlette.applications import Starlette
 
 from serving import serving
+from site_parts import ui_parts
 from varsel.clock import SystemClock
 from varsel.db import Database
+from varsel.settings import SandboxSettings, Settings
 from varsel.timeshift.advance import ClockControl
 from varsel.ui.sandbox import sandbox_routes
+from varsel.ui.site import site_routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,5 +28,7 @@ class Site:
 async def sandbox_site(database: Database) -> AsyncIterator[Site]:
     clock = SystemClock()
     control = ClockControl(database, clock, patience=timedelta(seconds=0.3))
-    async with serving(Starlette(routes=sandbox_routes(database, control))) as port:
+    parts = ui_parts(database, clock, Settings(sandbox=SandboxSettings(enabled=True)))
+    routes = [*site_routes(parts), *sandbox_routes(database, control, parts.pages)]
+    async with serving(Starlette(routes=routes)) as port:
         yield Site(f"http://127.0.0.1:{port}", database, clock)

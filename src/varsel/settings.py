@@ -420,7 +420,7 @@ class ProviderSettings(_Section):
     group: int = Field(default=1, ge=1, le=99)  # the lowest group that has an instance ready gets the messages
     weight: int = Field(default=50, ge=0, le=100)  # its share within the group, at rest
     creators: Creators = ()  # whose messages it takes; none: everybody's
-    countries: Words = ()  # SMS: calling codes it takes ("47"), the longest match; none: all
+    countries: Words = ()  # SMS: calling codes it takes ("47"); none: all
     rate_per_second: float | None = Field(default=None, gt=0)  # of all workers together: emails, or parts of SMS
     burst: int | None = Field(default=None, ge=1)  # None: one second's worth
     per_hour: int | None = Field(default=None, ge=1)
@@ -479,6 +479,7 @@ class LinkProviderSettings(ProviderSettings):
 
 PROVIDER_TYPES: Final = {
     "smtp": "varsel.providers.smtp",
+    "acs": "varsel.providers.acs",
     "link": "varsel.providers.link",
     "twilio": "varsel.providers.twilio",
     "webhook": "varsel.providers.webhook",
@@ -512,6 +513,27 @@ def _of_its_type(value: object) -> object:
 AnyProvider = Annotated[SerializeAsAny[ProviderSettings], BeforeValidator(_of_its_type)]
 
 
+class PagesSettings(_Section):
+    """The pages for people, under /ui. They sign in by OpenID Connect, or with a link of `varsel sign-in`."""
+
+    enabled: bool = True
+    issuer: SafeUrl | None = None  # of the identity provider
+    client_id: str = ""
+    client_secret: SecretStr | None = None
+    scopes: Words = ("openid", "profile")
+    role_claim: str = "roles"
+    roles: dict[Literal["viewer", "caseworker", "operator", "creator-admin"], Words] = {}  # the claim's values for each
+    creator_claim: str = "creator"  # of a creator-admin
+    session_lifetime: timedelta = timedelta(hours=12)
+    idle_time: timedelta = timedelta(hours=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.issuer and not (self.client_id and self.roles):
+            raise ValueError("pages.issuer needs pages.client_id and pages.roles")
+        return self
+
+
 class SandboxSettings(_Section):
     enabled: bool = False
 
@@ -539,6 +561,7 @@ class Settings(_Section):
     operations: OperationsSettings = OperationsSettings()
     bounces: BounceSettings = BounceSettings()
     providers: tuple[AnyProvider, ...] = ()
+    pages: PagesSettings = PagesSettings()
     sandbox: SandboxSettings = SandboxSettings()
 
     @model_validator(mode="after")

@@ -19,7 +19,9 @@ from pydantic_core import PydanticUndefined
 from starlette.routing import Route
 
 from serving import ORDERS, Orders, make_parts
+from site_parts import ui_parts
 from varsel.api.app import create_app
+from varsel.api.event_grid import event_grid_routes
 from varsel.api.provider_reports import provider_report_routes
 from varsel.api.report_intake import Limits
 from varsel.api.reports import report_routes
@@ -35,6 +37,7 @@ from varsel.settings import (
     CreatorContentSettings,
     LinkProviderSettings,
     ProviderSettings,
+    SandboxSettings,
     SchemeSettings,
     Settings,
     SmtpProviderSettings,
@@ -44,6 +47,7 @@ from varsel.simulators.link_script import SCRIPTS as LINK_SCRIPTS
 from varsel.simulators.smtp_script import SCRIPTS as SMTP_SCRIPTS
 from varsel.timeshift.advance import ClockControl
 from varsel.ui.sandbox import sandbox_routes
+from varsel.ui.site import site_routes
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = ROOT / "src" / "varsel"
@@ -246,7 +250,9 @@ def app_routes(database: Database, home: Path) -> list[Route]:
     clock = SystemClock()
     parts = make_parts(home, clock, database, Orders().register)
     reports = [*report_routes((), _keep), *provider_report_routes({}, _keep, Limits(), parts.base)]
-    extra = [*reports, *sandbox_routes(database, ClockControl(database, clock))]
+    reports += event_grid_routes({}, _keep, Limits(), parts.base)
+    site = ui_parts(database, clock, Settings(sandbox=SandboxSettings(enabled=True)))
+    extra = [*reports, *site_routes(site), *sandbox_routes(database, ClockControl(database, clock), site.pages)]
     routes = create_app(parts, extra).routes
     assert any(isinstance(route, Route) and route.path == ORDERS for route in routes)
     return [route for route in routes if isinstance(route, Route)]

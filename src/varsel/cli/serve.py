@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from varsel.api.app import create_app
 from varsel.api.auth import Authenticator
 from varsel.api.bounces import BounceListener
+from varsel.api.event_grid import event_grid_routes
 from varsel.api.parts import ApiParts
 from varsel.api.provider_reports import instances_of, provider_report_routes
 from varsel.api.report_intake import Limits
@@ -25,13 +26,19 @@ from varsel.domain.ids import WorkerId
 from varsel.heartbeat import beat as heartbeat
 from varsel.issuer import DevelopmentIssuer
 from varsel.log import Log
+from varsel.orders.register import Register
+from varsel.preview.preview import Previewer
 from varsel.providers.kind import tools_of
 from varsel.recipients.schemes import identifiers_of
 from varsel.settings import LinkProviderSettings, Settings
 from varsel.status.feed import FeedReader
 from varsel.timeshift.advance import ClockControl
 from varsel.timeshift.follow import follow_clock, require_unmoved, take_clock
+from varsel.ui.access import Access
+from varsel.ui.pages import Pages
+from varsel.ui.parts import UiParts
 from varsel.ui.sandbox import sandbox_routes
+from varsel.ui.site import areas, site_routes
 from varsel.wiring import Parts, open_parts
 
 log = Log(__name__)
@@ -67,6 +74,8 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     bounces = await _listen_for_bounces(settings, inbox)
     feed = FeedReader(parts.db, max_waiting=settings.feed.max_waiting)
     tasks.append(asyncio.create_task(_answer_readers(feed, stop)))
+    previewer = parts.previewer()
+    site = _site(parts, register, previewer)
     issuer = DevelopmentIssuer(home_of(settings)) if settings.auth.development_issuer else None
     app = create_app(
         ApiParts(
@@ -84,13 +93,13 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
             register_chain=register.register_chain,
             place_instant=instants.place,
             feed=feed,
-            previewer=parts.previewer(),
+            previewer=previewer,
             directory=parts.directory,
             wake=parts.waker.wake,
             issuer=issuer,
             reception=parts.registry_feeds().reception(),
         ),
-        extra_routes=_extra_routes(parts, inbox),
+        extra_routes=_extra_routes(parts, inbox, site),
     )
     try:
         server = settings.server
@@ -99,6 +108,8 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     finally:
         if bounces:
             await bounces.stop()
+        if site:
+            await site.access.close()
         await instants.close(_LAST_MESSAGES)
         await parts.registers.close()
         await register.close()
@@ -163,7 +174,26 @@ async def _listen_for_bounces(settings: Settings, inbox: Inbox) -> BounceListene
     return listener
 
 
-def _extra_routes(parts: Parts, inbox: Inbox) -> list[BaseRoute]:
+def _site(parts: Parts, register: Register, previewer: Previewer) -> UiParts | None:
+    """What the pages are made of; None: there are none."""
+    settings = parts.settings
+    if not settings.pages.enabled:
+        return None
+    pages = Pages(areas(settings), sandbox=settings.sandbox.enabled)
+    return UiParts(
+        settings=settings,
+        db=parts.db,
+        clock=parts.clock,
+        pages=pages,
+        access=Access(settings, parts.db, parts.clock, pages),
+        directory=parts.directory,
+        previewer=previewer,
+        register_chain=register.register_chain,
+        wake=parts.waker.wake,
+    )
+
+
+def _extra_routes(parts: Parts, inbox: Inbox, site: UiParts | None) -> list[BaseRoute]:
     settings = parts.settings
     limits = Limits(settings.server.max_reports_per_second)
     gateways = [p for p in settings.providers if isinstance(p, LinkProviderSettings)]
@@ -171,7 +201,11 @@ def _extra_routes(parts: Parts, inbox: Inbox) -> list[BaseRoute]:
     routes: list[BaseRoute] = [
         *report_routes(gateways, inbox.store, limits),
         *provider_report_routes(instances, inbox.store, limits, settings.server.base_url),
+        *event_grid_routes(instances, inbox.store, limits, settings.server.base_url),
     ]
+    if site:
+        routes += site_routes(site)
     if settings.sandbox.enabled:
-        routes += sandbox_routes(parts.db, ClockControl(parts.db, parts.clock))
+        pages = site.pages if site else Pages(sandbox=True)
+        routes += sandbox_routes(parts.db, ClockControl(parts.db, parts.clock), pages)
     return routes

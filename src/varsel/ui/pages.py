@@ -5,11 +5,12 @@ A page works without its script; nothing in it is inline, and nothing comes from
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib import resources
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -65,10 +66,33 @@ def linked(text: str) -> Markup:
     return marked + escape(text[end:])
 
 
-class Pages:
-    """Renders the pages."""
+@dataclass(frozen=True, slots=True)
+class Area:
+    """An entry of the header's menu: `page.<key>` is its word. Only who has the role sees it."""
 
-    def __init__(self) -> None:
+    key: str
+    path: str
+    role: str
+
+
+class Viewer(Protocol):
+    """Who looks at a page; see `access.Who`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def initials(self) -> str: ...
+    @property
+    def form_token(self) -> str: ...
+    def may(self, role: Any, /) -> bool: ...
+
+
+class Pages:
+    """Renders the pages. `sandbox`: each says that nothing leaves this machine."""
+
+    def __init__(self, areas: Sequence[Area] = (), *, sandbox: bool = False) -> None:
+        self._areas = areas
+        self._sandbox = sandbox  # where everybody may do everything
         self._static = _static_files()
         self._templates = Environment(
             loader=PackageLoader("varsel.ui"),
@@ -80,6 +104,7 @@ class Pages:
         self._templates.globals |= {
             "static": {name.partition("/")[2]: file.url for name, file in self._static.items()},
             "version": __version__,
+            "sandbox": sandbox,
         }
         self._templates.filters |= {
             "initial": lambda text: text[:1].upper() + text[1:],
@@ -95,9 +120,16 @@ class Pages:
         ]
 
     def render(
-        self, request: Request, template: str, *, now: datetime, status: int = 200, **values: object
+        self,
+        request: Request,
+        template: str,
+        *,
+        now: datetime,
+        status: int = 200,
+        who: Viewer | None = None,
+        **values: object,
     ) -> HTMLResponse:
-        """A whole page. `now`: business time, which decides what is "today"."""
+        """A whole page. `now`: business time, which decides what is "today". `who`: whose menu it has."""
         words = Words(_language(request), now)
         theme = request.cookies.get(_THEME_COOKIE)
         html = self._templates.get_template(template).render(
@@ -106,6 +138,8 @@ class Pages:
             say=words.say,
             theme=theme if theme in _NEXT_THEME else None,
             url=partial(here, request),
+            who=who,
+            areas=[area for area in self._areas if (who.may(area.role) if who else self._sandbox)],
         )
         return HTMLResponse(html, status, {**_SECURITY, "Vary": "Accept-Language, Cookie"})
 

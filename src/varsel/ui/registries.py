@@ -7,17 +7,17 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from varsel.clock import Clock
-from varsel.db import Database
 from varsel.domain.feeds import Feed
 from varsel.domain.schemes import mask_identifier
 from varsel.registry_sync.ports import UpstreamError
 from varsel.registry_sync.quarantine import Retried, retry
 from varsel.registry_sync.quarantine_store import Quarantined, quarantined
 from varsel.registry_sync.store import Status, statuses
-from varsel.ui.pages import Pages, back, from_elsewhere, read_form, switched_language
+from varsel.ui.access import Role, Who
+from varsel.ui.pages import back
+from varsel.ui.parts import UiParts
 from varsel.ui.registry_store import Copy, Load, copies, last_loads
 
 PATH: Final = "/ui/ops/registries"
@@ -89,41 +89,40 @@ class Contents:
 class Registries:
     """The page, and the forms on it. `synthetic_only`: real people are not taken from what was set aside."""
 
-    def __init__(self, db: Database, clock: Clock, pages: Pages, *, synthetic_only: bool) -> None:
-        self._db = db
-        self._clock = clock
-        self._pages = pages
+    def __init__(self, parts: UiParts, *, synthetic_only: bool) -> None:
+        self._db = parts.db
+        self._clock = parts.clock
+        self._pages = parts.pages
+        self._access = parts.access
         self._synthetic_only = synthetic_only
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route(PATH, self.show, methods=["GET"]),
-            Route(f"{PATH}/retry", self.retry, methods=["POST"]),
+            self._access.page(PATH, self.show, Role.OPERATOR),
+            self._access.act(f"{PATH}/retry", self.retry, Role.OPERATOR),
         ]
 
-    async def show(self, request: Request) -> Response:
-        return switched_language(request) or await self._page(request)
+    async def show(self, request: Request, who: Who) -> Response:
+        return await self._page(request, who)
 
-    async def retry(self, request: Request) -> Response:
+    async def retry(self, request: Request, who: Who, form: dict[str, str]) -> Response:
         """Read a record, or all of them, once more; then the page says what became of them."""
-        if from_elsewhere(request):
-            return Response(status_code=403)
-        form = await read_form(request)
         ids = _ids(form.get("id", ""))
         if ids == []:
             return back(PATH)
         try:
             retried = await retry(self._db, self._clock, feed=None, ids=ids, synthetic_only=self._synthetic_only)
         except UpstreamError:
-            return await self._page(request, trouble="real", status=409)
+            return await self._page(request, who, trouble="real", status=409)
         return back(f"{PATH}?{urlencode(asdict(retried))}")
 
-    async def _page(self, request: Request, *, trouble: str = "", status: int = 200) -> HTMLResponse:
+    async def _page(self, request: Request, who: Who, *, trouble: str = "", status: int = 200) -> HTMLResponse:
         return self._pages.render(
             request,
             "registries.html",
             now=self._clock.now(),
             status=status,
+            who=who,
             contents=await self._contents(),
             retried=_retried(request),
             trouble=trouble,

@@ -27,7 +27,6 @@ from varsel.simulators.store import Message, Search
 from varsel.timeshift.advance import ClockControl, StillBusy
 from varsel.ui.inbox import Inbox
 from varsel.ui.pages import Pages, from_elsewhere
-from varsel.ui.registries import Registries
 
 _LOOK_SECONDS: Final = 0.1
 _REFERENCE_SECONDS: Final = 1.0
@@ -72,15 +71,12 @@ class _Advance(BaseModel):
     advance: str
 
 
-def sandbox_routes(db: Database, clock: ClockControl) -> list[BaseRoute]:
-    """Everything under `/sandbox`, and the files and the theme switch of its page."""
-    pages = Pages()
+def sandbox_routes(db: Database, clock: ClockControl, pages: Pages) -> list[BaseRoute]:
+    """Everything under `/sandbox`."""
     api = _Api(db, clock)
     one = "/sandbox/messages/{id:uuid}"
     return [
-        *pages.routes(),
         *Inbox(db, clock, pages).routes(),
-        *Registries(db, clock, pages, synthetic_only=True).routes(),
         Route("/sandbox/messages", _answered(api.list), methods=["GET"]),
         Route("/sandbox/messages", _answered(api.delete), methods=["DELETE"]),
         Route(one, _answered(api.get), methods=["GET"]),
