@@ -256,7 +256,7 @@ async def test_an_sms_that_waited_for_the_window_is_as_old_as_the_window(api: Ap
 
 
 async def test_providers_and_reports_show_when_they_are_in_trouble(api: Api, scrape: Callable[[], Any]) -> None:
-    api.road.mail = FakeProvider("mail", answers=lambda _: Deferred("no route", Blame.PROVIDER, timedelta(hours=1)))
+    api.road.mail = FakeProvider("mail", answers=lambda _: Deferred("login refused", Blame.FAULT))
     await api.client.apost(f"{ORDERS}/email", MAIL)
     await api.road.run()
     await api.road.report(None, Verdict.DELIVERED)

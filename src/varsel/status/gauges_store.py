@@ -73,7 +73,8 @@ SELECT count(*), count(*) FILTER (WHERE EXISTS (
 """
 
 PROVIDERS: Final = """
-SELECT name, channel, coalesce(paused_until > statement_timestamp(), false), failures FROM provider ORDER BY name
+SELECT name, channel, stopped OR coalesce(greatest(paused_until, breaker_until) > statement_timestamp(), false), failures
+  FROM provider ORDER BY name
 """
 
 WORKERS: Final = "SELECT kind, count(*)::int FROM worker WHERE lease_until > statement_timestamp() GROUP BY kind"
