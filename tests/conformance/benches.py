@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from conformance.acs import AcsBench
 from conformance.bench import Bench
 from conformance.link import LinkBench
 from conformance.smtp import SmtpBench
@@ -11,6 +12,7 @@ from conformance.webhook import WebhookEmailBench, WebhookSmsBench
 BENCHES: Final[tuple[Bench[Any], ...]] = (
     SmtpBench(),
     LinkBench(),
+    AcsBench(),
     TwilioBench(),
     WebhookSmsBench(),
     WebhookEmailBench(),

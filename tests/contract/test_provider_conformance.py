@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.bench import TEXT, Bench
+from conformance.bench import NOW, REFERENCE, TEXT, Bench
 from conformance.benches import BENCHES
 from conformance.certificates import untrusted_tls
 from conformance.peers import Peer
 from varsel.delivery.ports import (
     Accepted,
+    Asked,
     Asking,
     Blame,
     Confirms,
@@ -66,6 +67,7 @@ async def test_it_says_what_it_is_and_takes(bench: Bench[Any]) -> None:
     assert made.confirms in Confirms
     assert made.on_indeterminate is Indeterminate.RESEND
     assert bench.make_from({**bench.settings(1), "on_indeterminate": "hold"}).on_indeterminate is Indeterminate.HOLD
+    assert bench.kind.asks == isinstance(made, Asking)
     assert provider_module(bench.type) == type(made).__module__
     await made.close()
     await made.close()
@@ -220,6 +222,28 @@ async def test_what_is_handed_over_twice_leaves_once_where_the_provider_remember
         assert first == second
         assert len(site.taken()) == 1
     assert isinstance(provider, Asking)
+
+
+asking = pytest.mark.parametrize("bench", [b for b in BENCHES if b.kind.asks], ids=lambda bench: bench.type)
+
+
+@asking
+@pytest.mark.parametrize("words", ANSWERS, ids=range(len(ANSWERS)))
+async def test_nonsense_in_answer_to_a_question_decides_nothing(bench: Bench[Any], words: bytes) -> None:
+    questions = [Asked(bench.message().id, None, 1, NOW), Asked(bench.message().id, REFERENCE, 2, NOW)]
+    async with Peer(words, waits=not bench.greets) as peer, bench.provider(peer.port) as provider:
+        answers = await provider.ask(questions)
+    assert len(answers) == len(questions)
+    assert {type(answer) for answer in answers} <= {Unknown, Pending}
+
+
+@asking
+async def test_a_question_that_nobody_hears_decides_nothing(bench: Bench[Any]) -> None:
+    async with Peer() as peer:
+        pass
+    async with bench.provider(peer.port) as provider:
+        assert await provider.ask([]) == []
+        assert [type(answer) for answer in await provider.ask([Asked(bench.message().id, None, 1, NOW)])] == [Unknown]
 
 
 @every

@@ -20,7 +20,7 @@ from varsel.settings import ProviderSettings, provider_module
 
 PATH: Final = "/notifications/{channel}/api/v1/reports/{type}/{instance}"
 _METHODS: Final = ("POST", "OPTIONS")  # OPTIONS: CloudEvents asks that way whether it may report
-_FAILED_LOGIN: Final = frozenset({401, 403})
+FAILED_LOGIN: Final = frozenset({401, 403})
 
 log = Log(__name__)
 
@@ -54,8 +54,8 @@ def provider_report_routes(instances: Instances, store: StoreReports, limits: Li
             instance = _instance(request, instances)
             refuse_compressed(request)
             body = await read_body(request, instance.reader.max_bytes)
-            answer = await instance.reader.read(_request(request, body, base_url))
-            return await _answered(request, instance, answer, store, limits)
+            answer = await instance.reader.read(report_request(request, body, base_url))
+            return await answered(request, instance, answer, store, limits)
         except Refused as refused:
             return refused.response
         except ClientDisconnect:
@@ -72,7 +72,7 @@ def _instance(request: Request, instances: Instances) -> Instance:
     return found
 
 
-def _request(request: Request, body: bytes, base_url: str) -> ReportRequest:
+def report_request(request: Request, body: bytes, base_url: str) -> ReportRequest:
     scope = request.scope
     address = base_url.rstrip("/") + scope.get("raw_path", scope["path"].encode()).decode("latin-1")
     if query := scope["query_string"].decode("latin-1"):
@@ -89,10 +89,11 @@ def _request(request: Request, body: bytes, base_url: str) -> ReportRequest:
     )
 
 
-async def _answered(
+async def answered(
     request: Request, instance: Instance, answer: ReportAnswer, store: StoreReports, limits: Limits
 ) -> Response:
-    if answer.status in _FAILED_LOGIN:
+    """Keep what was read, and say so. Raises `Refused`."""
+    if answer.status in FAILED_LOGIN:
         limits.count_failure(request)
     else:
         limits.count(instance.name)

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from varsel.delivery.ports import Blame, Deferred, Unknown
 
@@ -42,10 +43,18 @@ class HttpGateway:
         self._max_answer_bytes = max_answer_bytes
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Deferred | Unknown:
+    async def post(self, url: str | URL, body: bytes, headers: Mapping[str, str]) -> Answer | Deferred | Unknown:
         """Raises nothing that the network does."""
+        return await self.exchange("POST", url, body, headers)
+
+    async def exchange(
+        self, method: str, url: str | URL, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer | Deferred | Unknown:
+        """Raises nothing that the network does. A `URL` that says it is encoded goes out as it is."""
         try:
-            async with self._open_session().post(url, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._open_session().request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 return Answer(response.status, response.headers, await self._read(response))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return Deferred("no connection to the gateway", Blame.PROVIDER)
