@@ -1,6 +1,7 @@
 """The story of an order (design 6): from the ledgers, in order of time, by codes that stay."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,6 +12,7 @@ import pytest
 from fakes import FakeProvider
 from road import until
 from serving import ORDERS, Api
+from varsel.db import execute
 from varsel.delivery.ports import Accepted, Blame, Confirms, Deferred, Refused, SendResult, Suppress, Unknown, Verdict
 from varsel.domain.notification import Reason
 from varsel.domain.order import Lane
@@ -289,3 +291,24 @@ def test_every_kind_of_event_is_a_thing_and_what_became_of_it(kind: EventKind) -
     thing, _, became = kind.partition(".")
     assert thing in {"order", "condition", "notification", "attempt", "report", "feed"}
     assert became.isalpha()
+
+
+async def test_every_outcome_that_the_ledger_may_hold_is_told(api: Api) -> None:
+    order = await _ran(api)
+    allowed = await api.road.value(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE conname = 'attempt_outcome_known' AND conparentid = 0"
+    )
+    outcomes = re.findall(r"'(\w+)'", allowed)
+    assert {"accepted", "suppressed", "withheld"} <= set(outcomes)
+    (row,) = await api.road.rows()
+    sql = "INSERT INTO attempt SELECT %(id)s, 9, 'mail', statement_timestamp(), %(outcome)s, ''"
+    async with api.road.db.autocommit() as conn:
+        for outcome in outcomes:
+            await execute(conn, sql, {"id": row.id, "outcome": outcome})
+    told = await explained(api, order)
+    assert [e["code"] for e in told["story"] if e.get("attempt") == 9] == sorted(outcomes, key=_told_rank)
+
+
+def _told_rank(outcome: str) -> int:
+    return [kind.value for kind in EventKind].index(f"attempt.{outcome}")

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
     ATTEMPT_DEFERRED = "attempt.deferred"
     ATTEMPT_UNKNOWN = "attempt.unknown"
     ATTEMPT_ABANDONED = "attempt.abandoned"  # its worker died
+    ATTEMPT_SUPPRESSED = "attempt.suppressed"  # nothing was sent: the address is blocked
+    ATTEMPT_WITHHELD = "attempt.withheld"  # nothing was sent: the text holds what is not allowed
     REPORT_PENDING = "report.pending"
     REPORT_APPLIED = "report.applied"
     REPORT_LATE = "report.late"
@@ -253,6 +255,8 @@ _OUTCOMES = {
     "deferred": (EventKind.ATTEMPT_DEFERRED, "{provider} could not take the message. It is tried again later."),
     "unknown": (EventKind.ATTEMPT_UNKNOWN, "The message may have left, but {provider} gave no answer."),
     "abandoned": (EventKind.ATTEMPT_ABANDONED, "The worker died while the message may have been on its way."),
+    "suppressed": (EventKind.ATTEMPT_SUPPRESSED, "Nothing was sent: the address is suppressed."),
+    "withheld": (EventKind.ATTEMPT_WITHHELD, "Nothing was sent: the message holds what its creator may not send."),
 }
 
 
