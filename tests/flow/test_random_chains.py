@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes import FakeConditions
-from road import Road
+from road import Road, Row
 from varsel.api.bodies import parse
 from varsel.api.future_bodies import ChainBody, Defaults
 from varsel.clock import ManualClock
@@ -48,8 +48,13 @@ _numbers = itertools.count(1)
 
 @dataclass
 class ConditionsByUrl(FakeConditions):
+    """`yes` and `no` at once; `maybe-` no usable answer first; `never` none at all, which counts as yes."""
+
     async def check(self, url: str) -> Answer:
-        return Answer(Condition.NOT_MET if "no" in url else Condition.MET, 200)
+        self.asked.append(url)
+        if "never" in url or ("maybe" in url and self.asked.count(url) == 1):
+            return Answer(Condition.INCONCLUSIVE, 500)
+        return Answer(Condition.NOT_MET if "no." in url else Condition.MET, 200)
 
 
 def send(address: str) -> SendResult:
@@ -83,7 +88,7 @@ def identified(kind: str, identifier: dict[str, str], channel: str, policy: str)
 CHANNELS = st.sampled_from(["Email", "EmailPreferred", "SmsPreferred", "EmailAndSms"])
 POLICIES = st.sampled_from(["Daytime", "Anytime"])
 RECIPIENTS = st.one_of(
-    st.sampled_from(["delivered", "refused", "bounced", "silent"]).map(
+    st.sampled_from(["delivered", "refused", "bounced", "silent", "revoked"]).map(
         lambda name: {"recipientEmail": {"emailAddress": f"{name}@example.com", "emailSettings": EMAIL}}
     ),
     POLICIES.map(lambda policy: {"recipientSms": {"phoneNumber": "+4799999501", "smsSettings": sms(policy)}}),
@@ -101,7 +106,9 @@ RECIPIENTS = st.one_of(
         POLICIES,
     ),
 )
-CONDITIONS = st.sampled_from([None, None, "https://yes.example/", "https://no.example/"])
+CONDITIONS = st.sampled_from(
+    [None, None, *(f"https://{n}.example/" for n in ("yes", "no", "maybe-yes", "maybe-no", "never"))]
+)
 PARTS = st.fixed_dictionaries({"recipient": RECIPIENTS, "conditionEndpoint": CONDITIONS})
 
 
@@ -167,9 +174,9 @@ async def _live_through(road: Road, start: datetime, ahead: int, main: dict[str,
     send_at = start + timedelta(seconds=ahead)
     sent = {
         "idempotencyId": str(uuid4()),
-        **main,
+        **_asking(main),
         "requestedSendTime": send_at.isoformat(),
-        "reminders": [late.written(start) for late in reminders],
+        "reminders": [_asking(late.written(start)) for late in reminders],
     }
     orders = await _registered(road, sent)
     expected = [send_at.timestamp(), *(late.due(start.timestamp(), send_at.timestamp()) for late in reminders)]
@@ -182,6 +189,12 @@ async def _live_through(road: Road, start: datetime, ahead: int, main: dict[str,
     await _pass_each_instant(road, orders, cancelled)
     await _come_to_rest(road, orders)
     await _assert_each_ended_once(road, orders, cancelled)
+
+
+def _asking(part: dict[str, Any]) -> dict[str, Any]:
+    """Each order asks a URL of its own, so that its first answer is told from its second."""
+    condition = part["conditionEndpoint"]
+    return {**part, "conditionEndpoint": condition and f"{condition}{next(_numbers)}"}
 
 
 async def _registered(road: Road, sent: object) -> Sequence[Order]:
@@ -208,31 +221,51 @@ async def _pass_each_instant(road: Road, orders: Sequence[Order], cancelled: set
         await road.run()
         for order in orders:
             if order.requested_send_time == due and order.id not in cancelled:
-                assert await road.state(order.id) in ("Processed", "Completed", "SendConditionNotMet")
+                waits = {"Registered"} if _unsure(order) else set()
+                assert await road.state(order.id) in {"Processed", "Completed", "SendConditionNotMet", *waits}
+        await _hear_of(road, orders)
+
+
+def _unsure(order: Order) -> bool:
+    return any(word in (order.condition_endpoint or "") for word in ("maybe", "never"))
 
 
 async def _come_to_rest(road: Road, orders: Sequence[Order]) -> None:
-    """Reports for those who are to get one, the next daytime for SMS, and then the end of all patience."""
+    """Conditions are asked again; then the next daytime for SMS, and the end of all patience."""
     assert isinstance(road.clock, ManualClock)
-    for ahead in (timedelta(), timedelta(days=1), timedelta(days=5)):
+    for ahead in (timedelta(), timedelta(minutes=2), timedelta(days=1), timedelta(days=5)):
         road.clock.advance(ahead)
         await road.run()
-        for order in orders:
-            for row in await road.rows(order.id):
-                verdict = Verdict.FAILED if row.address.startswith("bounced") else Verdict.DELIVERED
-                if row.state == "accepted" and not row.address.startswith("silent"):
-                    await road.report(row.id, verdict)
+        await _hear_of(road, orders)
+
+
+async def _hear_of(road: Road, orders: Sequence[Order]) -> None:
+    """Reports for those who are to get one, and each again. What had arrived for `revoked` comes back after all."""
+    rows = [row for order in orders for row in await road.rows(order.id) if row.state == "accepted"]
+    for row in rows:
+        if not row.address.startswith("silent"):
+            await _twice(road, row, Verdict.FAILED if row.address.startswith("bounced") else Verdict.DELIVERED)
+    await road.run()
+    if revoked := [row for row in rows if row.address.startswith("revoked")]:
+        for row in revoked:
+            await _twice(road, row, Verdict.FAILED)
         await road.run()
+
+
+async def _twice(road: Road, row: Row, verdict: Verdict) -> None:
+    await road.report(row.id, verdict)
+    await road.report(row.id, verdict)
 
 
 async def _assert_each_ended_once(road: Road, orders: Sequence[Order], cancelled: set[OrderId]) -> None:
-    entries = [entry["shipmentId"] for entry in await road.feed()]
+    entries = [(entry["shipmentId"], entry.get("correction", False)) for entry in await road.feed()]
     for order in orders:
-        stopped = "no" in (order.condition_endpoint or "")
+        stopped = "no." in (order.condition_endpoint or "")
         states = {"Cancelled"} if order.id in cancelled else {"SendConditionNotMet" if stopped else "Completed"}
         assert {await road.state(order.id)} == states
-        assert entries.count(str(order.id)) == (0 if order.id in cancelled else 1)
+        assert entries.count((str(order.id), False)) == (0 if order.id in cancelled else 1)
         rows = await road.rows(order.id)
         assert all(row.state in ("delivered", "failed", "expired") for row in rows)
+        assert entries.count((str(order.id), True)) == sum(row.address.startswith("revoked") for row in rows)
         assert bool(rows) == (order.id not in cancelled and not stopped)
     assert await road.wrong_counters() == 0
