@@ -50,6 +50,7 @@ _IDENTITIES: Final = st.sampled_from(
         "urn:altinn:person:legacy-selfidentified:olduser1",
     ]
 )
+_WEBHOOKS: Final = st.builds("https://{}/{}".format, _HOSTS, st.from_regex(r"[a-z0-9/-]{0,20}", fullmatch=True))
 _ATTACHMENTS: Final = st.builds(
     "https://{}.blob.core.windows.net/{}?se=9{:03d}-01-01T00%3A00%3A00Z&sp=r&sr=b&sig={}".format,
     st.from_regex(r"[a-z]{3,9}", fullmatch=True),
@@ -69,6 +70,7 @@ for _name, _strategy in {
     "mobile-number": _MOBILES,
     "external-identity": _IDENTITIES,
     "attachment-url": _ATTACHMENTS,
+    "webhook-url": _WEBHOOKS,
     "international-number": st.builds("+479999{}{:03d}".format, st.just("9"), st.integers(500, 999)),
     "country-code": st.just("+47"),
     "national-number": st.integers(99_999_500, 99_999_999).map(str),
@@ -94,6 +96,7 @@ def after_load_schema(context: Any, schema: Any) -> None:
 
 _UNSAYABLE: Final = re.compile(
     r"(Reminders\[\d+\]\.)?(RequestedSendTime|Delay|DelayDays)"  # lie ahead, before the end of time
+    r"|FromSequence"  # is one that there is
     r"|from|to"  # lie behind, in order, and not too far
     r"|dialogId"  # or transmissionId: parameters know no "one of"
     r"|(Upsert|Delete)\[\d+\]\.(valid_to|parent_org_no)"  # after `valid_from`; not the organisation itself

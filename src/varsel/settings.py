@@ -23,6 +23,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     SerializeAsAny,
     ValidationError,
@@ -302,6 +303,21 @@ class FeedSettings(_Section):
     kept_for: timedelta = timedelta(days=90)  # older entries are deleted
 
 
+class WebhookSettings(_Section):
+    """Where events are sent to, for owners who want to be told.
+
+    Hosts are names, or ends of names that begin with a dot; `:port` for another port than 443.
+    """
+
+    private_hosts: Hosts = ()  # may lie in private networks; outside production also http
+    loopback_http: bool = False  # also to localhost, http and any port, for the sandbox and tests; never in production
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], BeforeValidator(_split)] = (443,)
+    denied_networks: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)] = ()  # beside those not public
+    event_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9.-]*$")  # of the types of events
+    timeout: timedelta = Field(default=timedelta(seconds=15), gt=timedelta(), le=timedelta(minutes=1))  # of one request
+    deliveries_kept_for: timedelta = timedelta(days=7)  # what became of each event
+
+
 class DeliverySettings(_Section):
     settle_email_after: timedelta = timedelta(hours=6)
     settle_sms_after: timedelta | None = None  # None: at expiry
@@ -552,6 +568,7 @@ class Settings(_Section):
     altinn: AltinnSettings = AltinnSettings()
     profile: ProfileSettings = ProfileSettings()
     feed: FeedSettings = FeedSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     delivery: DeliverySettings = DeliverySettings()
     suppression: SuppressionSettings = SuppressionSettings()
     content: ContentSettings = ContentSettings()
@@ -572,6 +589,7 @@ class Settings(_Section):
             "auth.development_issuer": self.auth.development_issuer,
             "composed.loopback_http": self.composed.loopback_http,
             "registry.authz_provider = allow-all": self.registry.authz_provider == "allow-all",
+            "webhooks.loopback_http": self.webhooks.loopback_http,
             **{f"providers: {p.name}: {word}": True for p in self.providers for word in p.unfit_for_production()},
         }
         found = [name for name, used in forbidden.items() if used]

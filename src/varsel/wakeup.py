@@ -9,12 +9,14 @@ from varsel.domain.errors import Unavailable
 
 
 class Work(StrEnum):
-    """Channels of NOTIFY. The payload is empty: the row is the job, and never leaves the tables."""
+    """Channels of NOTIFY. The row is the job, and never leaves the tables."""
 
     ORDERS = "varsel_orders"
     NOTIFICATIONS = "varsel_notifications"
     REPORTS = "varsel_reports"
     FEED = "varsel_feed"
+    NUMBERED = "varsel_feed_numbered"  # by the sequencer alone, who adds whose feeds have grown
+    WEBHOOKS = "varsel_webhooks"
 
 
 _NOTIFY: Final = "SELECT pg_notify(%(channel)s, '')"

@@ -36,11 +36,15 @@ from varsel.providers.condition import HttpConditions
 from varsel.providers.kind import Tools, asked_of, kind_of, tools_of
 from varsel.providers.registers import Registers
 from varsel.providers.registry_feeds import RegistryFeeds
+from varsel.providers.webhook_http import HttpReceivers
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.settings import ComposedSettings, ProviderSettings, Settings
 from varsel.wakeup import Waker
+from varsel.webhooks.address import Addresses
+from varsel.webhooks.push import Webhooks
+from varsel.webhooks.round import Terms
 
 _LOOKUP_CONNECTIONS = 4  # a pool of their own: whoever holds a transaction open can always look up
 
@@ -58,8 +62,8 @@ class Parts:
     clock: SystemClock
     waker: Waker
     registers: Registers
-    _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds] = field(
-        default_factory=list
+    _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds | HttpReceivers] = (
+        field(default_factory=list)
     )
     _pools: "Pools | None" = None
 
@@ -213,6 +217,15 @@ class Parts:
     def reports(self) -> Reports:
         return Reports(self.db, self.clock, self.waker, self.settings.delivery.correction_period)
 
+    def webhooks(self) -> Webhooks:
+        settings = self.settings.webhooks
+        receivers = HttpReceivers(
+            webhook_addresses(self.settings), timeout=settings.timeout, denied=settings.denied_networks
+        )
+        self._closing.append(receivers)
+        base = self.settings.server.base_url.rstrip("/")
+        return Webhooks(self.db, receivers, self.clock, Terms(base, settings.event_prefix, settings.timeout))
+
     def sweeper(self) -> Sweeper:
         return Sweeper(
             self.db,
@@ -297,6 +310,13 @@ def routing(chosen: ProviderSettings) -> Routing:
 def file_stores(composed: ComposedSettings) -> FileStores:
     """Where attachments may lie: asked when an order is taken, and again when they are fetched."""
     return FileStores(composed.azure_hosts, composed.presigned_hosts, composed.plain_hosts, composed.loopback_http)
+
+
+def webhook_addresses(settings: Settings) -> Addresses:
+    """Where events may be sent: asked when a webhook is made, and again with each request."""
+    webhooks = settings.webhooks
+    http = settings.environment != "production"
+    return Addresses(webhooks.private_hosts, webhooks.ports, http=http, loopback_http=webhooks.loopback_http)
 
 
 def _email(row: Claimed, templates: Templates) -> Email | None:

@@ -19,7 +19,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
-    *("README.md", "docs/api.md", "docs/chains.md", "docs/instant.md", "docs/previews.md"),
+    *("README.md", "docs/api.md", "docs/chains.md", "docs/instant.md", "docs/previews.md", "docs/webhooks.md"),
     *("docs/sandbox.md", "docs/quick-start.md"),  # they move the clock
 )
 PORT: Final = "localhost:5090"

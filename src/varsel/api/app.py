@@ -30,6 +30,7 @@ from varsel.api.profile import profile_routes
 from varsel.api.shipments import shipment_routes
 from varsel.api.support import support_routes
 from varsel.api.triggers import trigger_routes
+from varsel.api.webhooks import webhook_routes
 from varsel.domain.errors import OverLimit, Unavailable
 
 OPENAPI_PATH: Final = "/swagger/v1/swagger.json"
@@ -55,6 +56,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *metrics_file_routes(parts),
             *gauge_routes(parts),
             *profile_routes(parts),
+            *webhook_routes(parts),
             *extra_routes,
             *health_routes(parts),
             *(discovery_routes(parts.issuer, parts.base) if parts.issuer else ()),

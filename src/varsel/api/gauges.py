@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -24,8 +25,9 @@ from varsel.db import DatabaseError
 from varsel.domain.errors import Unavailable
 from varsel.domain.schedule import OSLO, SendWindow
 from varsel.registry_sync.store import Status, statuses
-from varsel.status.gauges import Gauges
+from varsel.status.gauges import MAX_COUNTED, Gauges
 from varsel.status.gauges_store import read_gauges
+from varsel.webhooks.states import WebhookState
 
 PATH: Final = "/metrics"
 MAX_AGE: Final = timedelta(seconds=5)
@@ -88,15 +90,17 @@ class _Readings(Collector):
             yield from _ages(last)
             yield from _depths(last)
             yield from _processes(last)
+            yield from _webhooks(last)
             yield _dropped_mail(last)
             yield from registry_gauges(registers)
 
 
-def _ages(g: Gauges) -> Iterator[Metric]:
-    def age(since: datetime | None) -> float:
-        return max((g.at - since).total_seconds(), 0.0) if since else 0.0
+def _age(g: Gauges, since: datetime | None) -> float:
+    return max((g.at - since).total_seconds(), 0.0) if since else 0.0
 
-    queues = g.queues
+
+def _ages(g: Gauges) -> Iterator[Metric]:
+    age, queues = partial(_age, g), g.queues
     yield GaugeMetricFamily(
         "varsel_oldest_due_order_age_seconds",
         "How long ago the earliest order that is due and not processed should have been.",
@@ -165,6 +169,23 @@ def _processes(g: Gauges) -> Iterator[Metric]:
     for kind in ("api", "worker"):
         workers.add_metric([kind], g.workers.get(kind, 0))
     yield workers
+
+
+def _webhooks(g: Gauges) -> Iterator[Metric]:
+    webhooks = GaugeMetricFamily("varsel_webhooks", "Webhooks by their state.", labels=["state"])
+    for state in WebhookState:
+        webhooks.add_metric([state], g.webhooks.states.get(state, 0))
+    yield webhooks
+    yield GaugeMetricFamily(
+        "varsel_webhook_backlog",
+        "Events that active webhooks have not been told; 10000: or more.",
+        value=min(g.webhooks.behind, MAX_COUNTED),
+    )
+    yield GaugeMetricFamily(
+        "varsel_oldest_webhook_event_age_seconds",
+        "How long ago the first event happened that an active webhook has not been told.",
+        value=_age(g, g.webhooks.oldest),
+    )
 
 
 def _dropped_mail(g: Gauges) -> Metric:

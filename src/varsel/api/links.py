@@ -44,6 +44,20 @@ _OFFICIAL_ADDRESS: Final = {
     }
     for name in ("readOfficialAddress", "changeOfficialAddress", "deleteOfficialAddress")
 }
+_WEBHOOK: Final[Links] = {
+    name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+    for name in (
+        "getWebhook",
+        "changeWebhook",
+        "deleteWebhook",
+        "pingWebhook",
+        "pauseWebhook",
+        "resumeWebhook",
+        "rotateWebhookSecret",
+        "replayWebhook",
+        "listWebhookDeliveries",
+    )
+}
 
 LINKS: Final[Mapping[str, Links]] = {
     "postOrder": _V1,
@@ -66,5 +80,7 @@ LINKS: Final[Mapping[str, Links]] = {
     "addOfficialAddress": _OFFICIAL_ADDRESS,
     "readOfficialAddress": _OFFICIAL_ADDRESS,
     "changeOfficialAddress": _OFFICIAL_ADDRESS,
+    "createWebhook": _WEBHOOK,
+    "getWebhook": _WEBHOOK,
 }
 """By the operation that answers."""

@@ -49,6 +49,7 @@ def sandbox_values(home: Path, *, altinn: bool = False, feeds: bool = False) -> 
         "processing": {"sms_window_always_open": True},
         "delivery": {"settle_email_after": 5, "unknown_wait": 5},
         "composed": {"loopback_http": True},
+        "webhooks": {"loopback_http": True},
         "bounces": {"port": bounces, "keys": [kept["verp_key"]]},
         "providers": [
             {"type": "smtp", "name": "sandbox-mail", "host": _LOOPBACK, "port": mail, "tls": "none"},

@@ -9,7 +9,7 @@ from varsel.clock import Clock
 from varsel.db import Conn, Database
 from varsel.delivery import report_store as store
 from varsel.delivery.evidence import Effect, Fit, Standing, apply
-from varsel.delivery.ports import Report
+from varsel.delivery.ports import Report, Verdict
 from varsel.delivery.report_store import Closed, Matched, Pending
 from varsel.delivery.retry import report_delay
 from varsel.domain.errors import Unavailable
@@ -98,10 +98,13 @@ class Reports:
             if len(matches) == 1:
                 effect = self._effect(found.standing(matches[0]), report, now)
                 found.note(matches[0], effect)
+                if report.verdict is Verdict.COMPLAINT:
+                    found.complaints.add(matches[0].id)
                 closed.append(Closed(report.id, effect.fit, effect.why, notification=matches[0].id))
             else:
                 closed.append(_unmatched(report, len(matches), now))
         completed = await self._write(conn, found, now)
+        await fates.add_complaints(conn, found.complaints, now=now)
         await store.close(conn, closed)
         return completed
 
@@ -139,6 +142,7 @@ class _Found:
         for m in matched:
             self._by_reference[m.provider, m.reference].append(m)
         self.moves: dict[NotificationId, Standing] = {}
+        self.complaints: set[NotificationId] = set()
 
     def of(self, report: Pending) -> list[Matched]:
         if report.notification:

@@ -14,6 +14,7 @@ ChainId = NewType("ChainId", UUID)
 NotificationId = NewType("NotificationId", UUID)
 ClaimId = NewType("ClaimId", UUID)
 ReportId = NewType("ReportId", UUID)
+WebhookId = NewType("WebhookId", UUID)
 
 _VERSION: Final = 0x7 << 76
 _VARIANT: Final = 0b10 << 62

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from varsel.db import Conn, execute, fetch
-from varsel.domain.ids import OrderId
+from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import NAMES, Channel, Reason, State
 from varsel.domain.order import ORDER_STATE_NAMES, OrderState
 
@@ -42,6 +42,7 @@ SELECT o.creator_id, o.id, %(now)s, jsonb_strip_nulls(jsonb_build_object(
   FROM orders o
   LEFT JOIN LATERAL (
        SELECT jsonb_agg(jsonb_build_object(
+                    'notificationId', n.id,
                     'destination', n.address,
                     'status', %(outcomes)s::jsonb -> n.channel::text ->> coalesce(n.reason, n.state::text),
                     'lastUpdate', to_char(n.state_at AT TIME ZONE 'UTC', %(form)s))
@@ -50,6 +51,25 @@ SELECT o.creator_id, o.id, %(now)s, jsonb_strip_nulls(jsonb_build_object(
         WHERE n.order_id = o.id) r ON true
  WHERE o.id = ANY(%(ids)b)
  ORDER BY o.id
+"""
+
+# Not for readers of the feed: it tells of a reader's anger, not of an outcome. Webhooks are told.
+COMPLAINTS = """
+INSERT INTO feed_pending (creator_id, order_id, created_at, kind, body)
+SELECT o.creator_id, o.id, %(now)s, 'complaint', jsonb_strip_nulls(jsonb_build_object(
+           'shipmentId', o.id,
+           'sendersReference', o.senders_reference,
+           'shipmentType', o.kind,
+           'status', %(orders)s::jsonb ->> o.state::text,
+           'lastUpdate', to_char(greatest(o.created_at, o.state_at) AT TIME ZONE 'UTC', %(form)s),
+           'recipients', jsonb_build_array(jsonb_build_object(
+               'notificationId', n.id,
+               'destination', n.address,
+               'status', %(outcomes)s::jsonb -> n.channel::text ->> coalesce(n.reason, n.state::text),
+               'lastUpdate', to_char(n.state_at AT TIME ZONE 'UTC', %(form)s)))))
+  FROM notification n JOIN orders o ON o.id = n.order_id
+ WHERE n.id = ANY(%(ids)s)
+ ORDER BY n.id
 """
 
 
@@ -110,6 +130,13 @@ async def add_to_feed(conn: Conn, orders: Collection[OrderId], *, now: datetime,
                 "orders": _ORDERS,
             },
         )
+
+
+async def add_complaints(conn: Conn, notifications: Collection[NotificationId], *, now: datetime) -> None:
+    """An entry for webhooks about each message that its reader complained of (channels 7.2)."""
+    if notifications:
+        params = {"ids": sorted(notifications), "now": now, "form": _INSTANT, "outcomes": _OUTCOMES, "orders": _ORDERS}
+        await execute(conn, COMPLAINTS, params)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,3 +189,14 @@ def _literal(words: str) -> str:
 
 def _message(message_id: UUID, channel: str, *others: Any) -> Message:
     return Message(message_id, Channel(channel), *others)
+
+
+_HOOK_SECRETS: Final = """
+SELECT secret, old_secret FROM webhook WHERE right(url, length(%(end)s)) = %(end)s
+"""
+
+
+async def hook_secrets(conn: ReadConn, end: str) -> list[bytes]:
+    """The secrets of webhooks whose URL ends like this."""
+    rows = await fetch(conn, _HOOK_SECRETS, {"end": end}, lambda *secrets: secrets)
+    return [bytes(secret) for secrets in rows for secret in secrets if secret]

@@ -54,7 +54,7 @@ SELECT notification_id, provider, received_at, verdict, raw_state, detail, state
 FEED: Final = """
 SELECT f.seq, f.created_at, coalesce((f.body ->> 'correction')::boolean, false)
   FROM status_feed f JOIN creator c ON c.id = f.creator_id
- WHERE c.name = %(creator)s AND f.order_id = %(order)s AND f.created_at = ANY(%(moments)s)
+ WHERE c.name = %(creator)s AND f.order_id = %(order)s AND f.created_at = ANY(%(moments)s) AND f.kind = 'order'
  ORDER BY f.seq
 """
 

@@ -11,6 +11,7 @@ from varsel.db import Conn, ReadConn, execute, fetch
 from varsel.domain.ids import CreatorId, OrderId
 from varsel.domain.order import OrderKind
 from varsel.log import Log
+from varsel.wakeup import Work
 
 log = Log(__name__)
 
@@ -21,8 +22,8 @@ NUMBER = """
 WITH d AS (DELETE FROM feed_pending
             WHERE id = ANY (ARRAY(SELECT id FROM feed_pending ORDER BY id LIMIT %(limit)s)) RETURNING *),
      o AS MATERIALIZED (SELECT * FROM d ORDER BY id)
-INSERT INTO status_feed (seq, creator_id, order_id, created_at, body)
-SELECT nextval('feed_seq'), creator_id, order_id, created_at, body FROM o
+INSERT INTO status_feed (seq, creator_id, order_id, created_at, kind, body)
+SELECT nextval('feed_seq'), creator_id, order_id, created_at, kind, body FROM o
 RETURNING creator_id
 """
 
@@ -33,7 +34,7 @@ async def number_pending(conn: Conn, *, limit: int = 5_000) -> list[CreatorId]:
     return await fetch(conn, NUMBER, {"limit": limit}, CreatorId)
 
 
-NUMBERED: Final = "varsel_feed_numbered"
+NUMBERED: Final = Work.NUMBERED.value
 """The channel on which readers hear that feeds have grown."""
 
 # A payload of NOTIFY stays below 8 000 bytes: of very many creators nothing is said but that they are.
@@ -83,6 +84,7 @@ SELECT seq, body FROM (
     SELECT seq, body, sum(pg_column_size(body)) OVER (ORDER BY seq) - pg_column_size(body) AS before
       FROM (SELECT seq, body FROM status_feed
              WHERE creator_id = (SELECT id FROM creator WHERE name = %(creator)s) AND seq > %(seq)s
+               AND kind = 'order'
              ORDER BY seq LIMIT %(limit)s) AS e) AS p
  WHERE before < %(max_bytes)s
  ORDER BY seq
@@ -93,6 +95,7 @@ SELECT seq, body FROM (
     SELECT seq, body, sum(pg_column_size(body)) OVER (ORDER BY seq DESC) - pg_column_size(body) AS before
       FROM (SELECT seq, body FROM status_feed
              WHERE creator_id = (SELECT id FROM creator WHERE name = %(creator)s) AND seq < %(seq)s
+               AND kind = 'order'
              ORDER BY seq DESC LIMIT %(limit)s) AS e) AS p
  WHERE before < %(max_bytes)s
  ORDER BY seq DESC

@@ -50,6 +50,17 @@ class ProviderGauge:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookGauge:
+    """`states`: how many webhooks are in each. `behind`: events that active ones have not been told, the oldest of them
+    since `oldest` (business time).
+    """
+
+    states: dict[str, int]
+    behind: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Gauges:
     """One reading. `workers`: live processes by kind. `dropped_mail`: mail to bounce addresses that was no report."""
 
@@ -59,3 +70,4 @@ class Gauges:
     providers: tuple[ProviderGauge, ...]
     workers: dict[str, int]
     dropped_mail: dict[str, int]
+    webhooks: WebhookGauge

@@ -1,11 +1,12 @@
 """SQL of the operational metrics. Every statement reads an index from its oldest end, or counts up to a limit."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from varsel.db import ReadConn, fetch, fetch_one
 from varsel.domain.notification import Channel
-from varsel.status.gauges import MAX_COUNTED, Doubts, Gauges, ProviderGauge, Queues
+from varsel.status.gauges import MAX_COUNTED, Doubts, Gauges, ProviderGauge, Queues, WebhookGauge
 
 _POSTPONED_AT_MOST: Final = timedelta(minutes=20)  # a due order that could not be processed waits 15 min ± 20 %
 
@@ -81,6 +82,26 @@ WORKERS: Final = "SELECT kind, count(*)::int FROM worker WHERE lease_until > sta
 
 DROPPED_MAIL: Final = "SELECT kind, count FROM dropped_mail ORDER BY kind"
 
+WEBHOOKS: Final = "SELECT state, count(*)::int FROM webhook GROUP BY state"
+
+# What stands in the feed behind the position of an active webhook, and what waits for another try.
+BEHIND: Final = """
+SELECT (SELECT count(*)
+          FROM (SELECT FROM webhook w CROSS JOIN LATERAL (
+                       SELECT FROM status_feed
+                        WHERE creator_id = w.creator_id AND seq > w.position ORDER BY seq LIMIT %(limit)s) f
+                 WHERE w.state = 'active' LIMIT %(limit)s) q)
+       + (SELECT count(*)
+            FROM (SELECT FROM webhook w JOIN webhook_delivery d ON d.webhook_id = w.id
+                   WHERE w.state = 'active' AND d.state = 'waiting' AND d.seq IS NOT NULL LIMIT %(limit)s) q),
+       least((SELECT min(f.created_at) FROM webhook w CROSS JOIN LATERAL (
+                     SELECT created_at FROM status_feed
+                      WHERE creator_id = w.creator_id AND seq > w.position ORDER BY seq LIMIT 1) f
+               WHERE w.state = 'active'),
+             (SELECT min(d.happened) FROM webhook w JOIN webhook_delivery d ON d.webhook_id = w.id
+               WHERE w.state = 'active' AND d.state = 'waiting' AND d.seq IS NOT NULL))
+"""
+
 
 async def read_gauges(conn: ReadConn, *, now: datetime, opened: datetime) -> Gauges:
     """`opened`: when the send window opened last."""
@@ -94,7 +115,10 @@ async def read_gauges(conn: ReadConn, *, now: datetime, opened: datetime) -> Gau
     providers = await fetch(conn, PROVIDERS, {}, ProviderGauge)
     workers = dict(await fetch(conn, WORKERS, {}, lambda kind, n: (str(kind), int(n))))
     dropped = dict(await fetch(conn, DROPPED_MAIL, {}, lambda kind, n: (str(kind), int(n))))
-    return Gauges(now, queues, doubts, tuple(providers), workers, dropped)
+    states = dict(await fetch(conn, WEBHOOKS, {}, lambda state, n: (str(state), int(n))))
+    webhooks = await fetch_one(conn, BEHIND, params, partial(WebhookGauge, states))
+    assert webhooks is not None
+    return Gauges(now, queues, doubts, tuple(providers), workers, dropped, webhooks)
 
 
 def _queues(

@@ -104,6 +104,13 @@ _WAITING: Final = """
     SELECT wake_at FROM notification WHERE wake_at > %(after)s AND wake_at <= %(until)s
     UNION ALL
     SELECT expires_at FROM orders WHERE state = 'Processed' AND expires_at > %(after)s AND expires_at <= %(until)s
+    UNION ALL
+    SELECT resting_until FROM webhook
+     WHERE state = 'active' AND resting_until > %(after)s AND resting_until <= %(until)s
+    UNION ALL
+    SELECT d.next_at FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id
+     WHERE d.state = 'waiting' AND d.next_at > %(after)s AND d.next_at <= %(until)s
+       AND (w.state = 'active' OR d.seq IS NULL)
 """
 _NEXT_DUE: Final = f"""
 WITH waiting AS ({_WAITING}), first AS (SELECT min(due) AS due FROM waiting)

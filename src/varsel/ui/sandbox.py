@@ -5,7 +5,7 @@ Only mounted when the sandbox is on; nothing here asks who is calling (design 4,
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from varsel.domain.errors import Rejected, Unavailable
 from varsel.domain.notification import Channel
 from varsel.simulators import store
 from varsel.simulators.blobs import BlobStore
+from varsel.simulators.hooks import HookInbox
 from varsel.simulators.recipient import sought_words, spellings
 from varsel.simulators.store import Message, Search
 from varsel.timeshift.advance import ClockControl, StillBusy
@@ -86,6 +87,7 @@ def sandbox_routes(db: Database, clock: ClockControl, pages: Pages) -> list[Base
         Route("/sandbox/clock", _answered(api.clock), methods=["GET"]),
         Route("/sandbox/clock", _answered(api.advance), methods=["POST"]),
         *BlobStore().routes("/sandbox/files"),
+        *HookInbox(api.hook_secrets).routes("/sandbox/hooks"),
     ]
 
 
@@ -164,6 +166,10 @@ class _Api:
             raise Rejected("clock-advance", "advance: an ISO 8601 duration such as P1D or PT1H is needed.")
         await self._clock.advance(_DURATION.validate_python(duration))
         return await self.clock(request)
+
+    async def hook_secrets(self, path: str) -> Sequence[bytes]:
+        async with self._db.reading() as conn:
+            return await store.hook_secrets(conn, path)
 
     async def _message(self, request: Request) -> Message:
         async with self._db.reading() as conn:

@@ -21,17 +21,20 @@ from varsel.status.retention import prune_feed
 from varsel.timeshift import store as clock_store
 from varsel.timeshift.follow import follow_clock, require_unmoved, take_clock
 from varsel.wakeup import Work
+from varsel.webhooks.push import Webhooks
+from varsel.webhooks.retention import prune_deliveries
 from varsel.wiring import Parts, Sender
 from varsel.worker.loop import Loop, Step
 
 log = Log(__name__)
 
-STAGES: Final = ("resolve", "send", "report", "sweep", "feed", "registries")
+STAGES: Final = ("resolve", "send", "report", "sweep", "feed", "webhooks", "registries")
 _SECOND: Final = timedelta(seconds=1)
 _SWEEP: Final = timedelta(seconds=30)
 _MINUTE: Final = timedelta(minutes=1)
 _ASK_FOR_A_TURN: Final = timedelta(seconds=5)  # at a feed: whose turn it is, the database knows
 _PACE: Final = timedelta(milliseconds=25)
+_PUSH_PACE: Final = timedelta(milliseconds=100)  # each look is at every webhook
 _DAY: Final = timedelta(days=1)
 
 
@@ -45,6 +48,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
     senders = parts.senders(worker) if "send" in only else []
     askers = parts.askers() if "send" in only else []
     syncs = parts.registry_feeds().enabled() if "registries" in only else []
+    pushers = [parts.webhooks()] if "webhooks" in only else []
     resolution, sweeper = parts.resolution(worker), parts.sweeper()
     sandbox = parts.settings.sandbox.enabled
 
@@ -54,9 +58,9 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
 
     loop = Loop(
         parts.db,
-        _steps(parts, resolution, senders, askers, syncs, only),
+        _steps(parts, resolution, senders, askers, syncs, pushers, only),
         parts.clock,
-        still_working=lambda: not (resolution.idle and all(sender.idle for sender in senders)),
+        still_working=lambda: not (resolution.idle and all(part.idle for part in (*senders, *pushers))),
         on_idle=note_idle if sandbox else None,
     )
     beating = Database(parts.db.dsn, size=1, name="varsel heartbeat")
@@ -69,7 +73,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
         [running, *tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     try:
-        await _stop(parts, loop, running, senders, askers, resolution, syncs)
+        await _stop(parts, loop, running, [*senders, *pushers], askers, resolution, syncs)
     finally:
         for task in tasks:
             task.cancel()
@@ -85,7 +89,7 @@ async def _stop(
     parts: Parts,
     loop: Loop,
     running: asyncio.Task[None],
-    senders: Sequence[Sender],
+    senders: Sequence[Sender | Webhooks],
     askers: Sequence[Asker],
     resolution: Resolution,
     syncs: Sequence[Sync[Any]],
@@ -113,6 +117,7 @@ def _steps(
     senders: Sequence[Sender],
     askers: Sequence[Asker],
     syncs: Sequence[Sync[Any]],
+    pushers: Sequence[Webhooks],
     only: Collection[str],
 ) -> list[Step]:
     reports, sweeper = parts.reports(), parts.sweeper()
@@ -140,6 +145,24 @@ def _steps(
             Step("prune feed", partial(prune_feed, parts.db, parts.clock, parts.settings.feed.kept_for), every=_DAY),
         ],
         "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
+        "webhooks": [
+            *(
+                Step(
+                    "webhooks",
+                    pusher.push_due,
+                    frozenset({Work.NUMBERED, Work.WEBHOOKS}),
+                    pace=_PUSH_PACE,
+                    next_due=pusher.next_due,
+                    wanted=pusher.wanted,
+                )
+                for pusher in pushers
+            ),
+            Step(
+                "prune webhooks",
+                partial(prune_deliveries, parts.db, parts.clock, parts.settings.webhooks.deliveries_kept_for),
+                every=_DAY,
+            ),
+        ],
         "registries": [
             *(Step(f"sync {sync.feed}", sync.sync_due, every=_ASK_FOR_A_TURN) for sync in syncs),
             Step("prune registries", partial(prune_registries, parts.db, parts.clock), every=_DAY),
