@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,10 +66,13 @@ def sandbox() -> Iterator[Service]:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as up,
     ):
         assert up.stdout
+        patience = threading.Timer(120, up.terminate)
+        patience.start()
         try:
             ready = next((line for line in up.stdout if "Varsel is ready" in line), "")
             found = re.search(r"http://localhost:\d+", ready)
             assert found, (home / "log").read_text()[-2000:]
+            patience.cancel()
             subprocess.run(
                 [*VARSEL, "import", "personas", "--home", str(home)], check=True, stdout=log, env=environment
             )
@@ -83,6 +87,7 @@ def sandbox() -> Iterator[Service]:
                 _verify(service, kind, address)
             yield service
         finally:
+            patience.cancel()
             up.terminate()
             up.wait(20)
     shutil.rmtree(home)
