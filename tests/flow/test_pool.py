@@ -222,7 +222,7 @@ async def weights(road: Road) -> dict[str, int | None]:
 
 @pytest.mark.assertion("channels", 13)
 async def test_many_errors_move_ten_points_once_a_minute(road: Road) -> None:
-    road.mail = FakeProvider("mail", answers=lambda to: DOWN if int(to[1:].partition("@")[0]) % 3 == 0 else Accepted())
+    road.mail = FakeProvider("mail", answers=lambda to: DOWN if int(to[1:].partition("@")[0]) % 6 == 0 else Accepted())
     other = second(road, weight=49)
     road.mail_routing = Routing(weight=51)
     await emails(road, 900)

@@ -113,16 +113,18 @@ class Sending(Generic[Message]):
         await self._recorder.close()
 
     async def _with_room(self) -> list[Member[Message]]:
-        """Instances that are ready and can take more; waits for one, but not for long."""
-        ready = [member for member in self._pool.members if member.ready]
-        free = [member for member in ready if member.has_room]
-        if ready and not free:
+        """Instances that are ready and can take more; waits for one while all that are ready are busy."""
+        while not self._stopping:
+            ready = [member for member in self._pool.members if member.ready]
+            free = [member for member in ready if member.has_room]
+            if free or not ready:
+                return free
             self._room.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ROOM_PATIENCE):
                     await self._room.wait()
-            free = [member for member in ready if member.ready and member.has_room]
-        return free
+            await self._pool.look()
+        return []
 
     async def _begin_all(self, shares: dict[Member[Message], Share]) -> None:
         """The messages of all shares, each in the order of its claim."""
