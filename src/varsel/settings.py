@@ -496,6 +496,7 @@ class LinkProviderSettings(ProviderSettings):
 PROVIDER_TYPES: Final = {
     "smtp": "varsel.providers.smtp",
     "acs": "varsel.providers.acs",
+    "ses": "varsel.providers.ses",
     "link": "varsel.providers.link",
     "twilio": "varsel.providers.twilio",
     "webhook": "varsel.providers.webhook",

@@ -5,6 +5,7 @@ from typing import Any, Final
 from conformance.acs import AcsBench
 from conformance.bench import Bench
 from conformance.link import LinkBench
+from conformance.ses import SesBench
 from conformance.smtp import SmtpBench
 from conformance.twilio import TwilioBench
 from conformance.webhook import WebhookEmailBench, WebhookSmsBench
@@ -13,6 +14,7 @@ BENCHES: Final[tuple[Bench[Any], ...]] = (
     SmtpBench(),
     LinkBench(),
     AcsBench(),
+    SesBench(),
     TwilioBench(),
     WebhookSmsBench(),
     WebhookEmailBench(),
