@@ -86,7 +86,10 @@ def error(status: int, name: str, message: str = "No", **headers: str) -> Reply:
         (error(429, "TooManyRequestsException", "Maximum sending rate exceeded."), throttled(2)),
         (error(429, "TooManyRequestsException", "Daily message quota exceeded."), throttled(900)),
         (error(400, "LimitExceededException"), throttled(60)),
-        (error(400, "BadRequestException", "Domain has an illegal character: a@b"), Refused(Reason.INVALID_EMAIL_FORMAT)),
+        (
+            error(400, "BadRequestException", "Domain has an illegal character: a@b"),
+            Refused(Reason.INVALID_EMAIL_FORMAT),
+        ),
         (error(400, "BadRequestException", "Illegal address"), Refused(Reason.INVALID_EMAIL_FORMAT)),
         (error(400, "InvalidParameterValue", "Local part is wrong"), Refused(Reason.INVALID_EMAIL_FORMAT)),
         (error(400, "BadRequestException", "Configuration set address"), Refused(Reason.UNSPECIFIED)),
