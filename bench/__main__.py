@@ -11,7 +11,7 @@ from typing import Final
 import click
 import uvloop
 
-from bench import accept, failover, mail, registries, road, stages, volume
+from bench import accept, failover, instant, mail, registries, road, stages, volume
 from bench.figures import Figure, save, show
 from bench.ground import Ground, Size
 from varsel import log
@@ -26,6 +26,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "email": mail.run,
     "road": road.run,
     "pick-up": road.pick_up,
+    "instant": instant.run,
     "volume": volume.run,
     "failover": failover.run,
     "registries": registries.run,
