@@ -30,6 +30,7 @@ from varsel.orders.register import Register, Registration
 from varsel.recipients.directory import Outages
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
+from varsel.resolution.fallback import Fallbacks
 from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.status.feed import number_feed
 from varsel.wakeup import Waker
@@ -126,10 +127,18 @@ class Road:
             live=self.registers is not None,
             outages=self.outages,
         )
+        fallbacks = Fallbacks(
+            self.db,
+            self.registers or self.directory,
+            self.clock,
+            self.waker,
+            ResolutionRules(self.window, LIFETIME, timedelta(seconds=60)),
+            outages=self.outages,
+        )
         rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
         mail = Sending[Email](self.db, self.mail_pool(), _email, self.clock, self.waker, rules, worker)
         sms = Sending[Sms](self.db, self.sms_pool(), _sms, self.clock, self.waker, rules, worker)
-        return Worker(worker, resolution, mail, sms)
+        return Worker(worker, resolution, mail, sms, fallbacks)
 
     def askers(self) -> list[Asker]:
         """One for each provider that can be asked."""
@@ -217,7 +226,8 @@ class Road:
             await self.value(
                 """SELECT count(*) FROM orders o WHERE o.pending <> (
                        SELECT count(*) FROM notification n WHERE n.order_id = o.id AND NOT n.settled
-                          AND n.state IN ('new', 'claimed', 'unknown', 'accepted'))"""
+                          AND n.state IN ('new', 'claimed', 'unknown', 'accepted'))
+                   + (SELECT count(*) FROM fallback f WHERE f.order_id = o.id AND f.wake_at IS NOT NULL)"""
             )
         )
 
@@ -228,11 +238,13 @@ class Worker:
     resolution: Resolution
     mail: Sending[Email]
     sms: Sending[Sms]
+    fallbacks: Fallbacks
 
     async def round(self) -> int:
         """One turn of every step, and the messages that it began are through."""
         done = await self.resolution.resolve_due(Lane.ORDINARY) + await self.resolution.resolve_due(Lane.BULK)
         await until(lambda: self.resolution.idle)
+        done += await self.fallbacks.fall_back_due()
         done += await self.mail.send_due() + await self.sms.send_due()
         await until(lambda: self.mail.idle and self.sms.idle)
         return done

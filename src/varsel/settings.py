@@ -330,6 +330,8 @@ class DeliverySettings(_Section):
     max_resends: int = Field(default=2, ge=0)  # of a message whose earlier tries have an unknown outcome
     breaker_open_for: timedelta = timedelta(seconds=30)  # the first time; then twice as long each time
     breaker_open_at_most: timedelta = timedelta(minutes=10)
+    late_fallback_within: timedelta = Field(default=timedelta(hours=48), ge=timedelta())  # of the requested send time
+    late_fallback_creators: Creators = ()  # whose v2 orders fall back unless they say `fallbackOnFailure: false`
 
 
 class SuppressionSettings(_Section):

@@ -39,6 +39,7 @@ from varsel.providers.registry_feeds import RegistryFeeds
 from varsel.providers.webhook_http import HttpReceivers
 from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
+from varsel.resolution.fallback import Fallbacks
 from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.settings import ComposedSettings, ProviderSettings, Settings
 from varsel.wakeup import Waker
@@ -108,6 +109,16 @@ class Parts:
             rules,
             worker,
             live=self.registers.live,
+            outages=self.registers.outages,
+        )
+
+    def fallbacks(self) -> Fallbacks:
+        return Fallbacks(
+            self.db,
+            self.directory,
+            self.clock,
+            self.waker,
+            self._resolution_rules,
             outages=self.registers.outages,
         )
 

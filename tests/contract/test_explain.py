@@ -289,7 +289,7 @@ async def test_a_reminder_and_a_foreign_order_are_found_as_shipments_are(api: Ap
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_kind_of_event_is_a_thing_and_what_became_of_it(kind: EventKind) -> None:
     thing, _, became = kind.partition(".")
-    assert thing in {"order", "condition", "notification", "attempt", "report", "feed"}
+    assert thing in {"order", "condition", "notification", "attempt", "report", "fallback", "feed"}
     assert became.isalpha()
 
 

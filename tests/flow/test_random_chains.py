@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,7 @@ STARTS: Final = [
     datetime(2028, 2, 28, 12, tzinfo=UTC),
 ]
 KARI, OLA = "14838510036", "01916012086"
+LIV, PER = "05854515049", "22957713118"  # whose mail bounces, at once and after it had arrived
 OLD_NAME: Final = "urn:altinn:username:olduser1"
 EMAIL: Final = {"subject": "s", "body": "b"}
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -68,6 +70,8 @@ async def road(database: Database, clock: ManualClock) -> AsyncIterator[Road]:
     road.directory.people = {
         KARI: PersonContact(reserved=False, email="kari@example.com", mobile="+4799999501"),
         OLA: PersonContact(reserved=True, email="ola@example.com"),
+        LIV: PersonContact(reserved=False, email="bounced.liv@example.com", mobile="+4799999502"),
+        PER: PersonContact(reserved=False, email="revoked.per@example.com", mobile="+4799999503"),
     }
     road.directory.externals = {OLD_NAME: ExternalContact("old@example.com", None)}
     yield road
@@ -81,29 +85,32 @@ def sms(policy: str) -> dict[str, str]:
     return {"body": "b", "sendingTimePolicy": policy}
 
 
-def identified(kind: str, identifier: dict[str, str], channel: str, policy: str) -> dict[str, Any]:
-    return {kind: {**identifier, "channelSchema": channel, "emailSettings": EMAIL, "smsSettings": sms(policy)}}
+def identified(kind: str, identifier: dict[str, str], channel: str, policy: str, falls_back: bool) -> dict[str, Any]:
+    settings = {"channelSchema": channel, "emailSettings": EMAIL, "smsSettings": sms(policy)}
+    return {kind: {**identifier, **settings, "fallbackOnFailure": falls_back and channel.endswith("Preferred")}}
 
 
-CHANNELS = st.sampled_from(["Email", "EmailPreferred", "SmsPreferred", "EmailAndSms"])
+CHANNELS = st.sampled_from(["EmailPreferred", "Email", "EmailPreferred", "SmsPreferred", "EmailAndSms"])
 POLICIES = st.sampled_from(["Daytime", "Anytime"])
+PEOPLE = st.builds(
+    lambda nin, *how: identified("recipientPerson", {"nationalIdentityNumber": nin}, *how),
+    st.sampled_from([LIV, PER, KARI, OLA]),
+    CHANNELS,
+    POLICIES,
+    st.sampled_from([True, True, False]),
+)
 RECIPIENTS = st.one_of(
+    PEOPLE,
+    PEOPLE,
     st.sampled_from(["delivered", "refused", "bounced", "silent", "revoked"]).map(
         lambda name: {"recipientEmail": {"emailAddress": f"{name}@example.com", "emailSettings": EMAIL}}
     ),
     POLICIES.map(lambda policy: {"recipientSms": {"phoneNumber": "+4799999501", "smsSettings": sms(policy)}}),
     st.builds(
-        lambda nin, channel, policy: identified("recipientPerson", {"nationalIdentityNumber": nin}, channel, policy),
-        st.sampled_from([KARI, OLA]),
+        lambda *how: identified("recipientExternalIdentity", {"externalIdentity": OLD_NAME}, *how),
         CHANNELS,
         POLICIES,
-    ),
-    st.builds(
-        lambda channel, policy: identified(
-            "recipientExternalIdentity", {"externalIdentity": OLD_NAME}, channel, policy
-        ),
-        CHANNELS,
-        POLICIES,
+        st.booleans(),
     ),
 )
 CONDITIONS = st.sampled_from(
@@ -259,6 +266,8 @@ async def _twice(road: Road, row: Row, verdict: Verdict) -> None:
 
 async def _assert_each_ended_once(road: Road, orders: Sequence[Order], cancelled: set[OrderId]) -> None:
     entries = [(entry["shipmentId"], entry.get("correction", False)) for entry in await road.feed()]
+    sent = Counter((message.order, message.to) for message in [*road.mail.sent, *road.sms.sent])
+    assert set(sent.values()) <= {1}
     for order in orders:
         stopped = "no." in (order.condition_endpoint or "")
         states = {"Cancelled"} if order.id in cancelled else {"SendConditionNotMet" if stopped else "Completed"}
@@ -266,6 +275,8 @@ async def _assert_each_ended_once(road: Road, orders: Sequence[Order], cancelled
         assert entries.count((str(order.id), False)) == (0 if order.id in cancelled else 1)
         rows = await road.rows(order.id)
         assert all(row.state in ("delivered", "failed", "expired") for row in rows)
-        assert entries.count((str(order.id), True)) == sum(row.address.startswith("revoked") for row in rows)
+        late = await road.value("SELECT count(*) FROM fallback WHERE late AND order_id = %(id)s", id=order.id)
+        revoked = sum(row.address.startswith("revoked") for row in rows)
+        assert entries.count((str(order.id), True)) == revoked + late
         assert bool(rows) == (order.id not in cancelled and not stopped)
     assert await road.wrong_counters() == 0

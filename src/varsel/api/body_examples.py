@@ -66,6 +66,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
                     "nationalIdentityNumber": PERSON,
                     "resourceId": "urn:altinn:resource:ttd-letters",
                     "channelSchema": "EmailPreferred",
+                    "fallbackOnFailure": True,
                     "emailSettings": _EMAIL_SETTINGS,
                     "smsSettings": _SMS_SETTINGS,
                 }

@@ -15,17 +15,33 @@ from varsel.api.rules import is_url, unless_blank
 from varsel.api.shapes import DelayDays, ReminderTime, UrlText, V2Time, exactly_one
 from varsel.domain.ids import ChainId, OrderId, uuid7
 from varsel.domain.order import Chain, Order, OrderFamily, OrderKind
-from varsel.settings import SenderSettings
+from varsel.settings import SenderSettings, Settings, lists
 
 _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)  # instants lie before it: room for every sum (design 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the service fills in. `always_stale`: the creator's orders use stale addresses too (processing 2.3)."""
+    """What the service fills in. `always_stale`: the creator's orders use stale addresses too (processing 2.3).
+
+    `falls_back`: who is not reached by the preferred channel is tried by the other one, unless the order says no;
+    `fallback_within`: so long after its time.
+    """
 
     senders: SenderSettings
-    always_stale: bool
+    always_stale: bool = False
+    falls_back: bool = False
+    fallback_within: timedelta = timedelta(hours=48)
+
+    @classmethod
+    def of(cls, settings: Settings, creator: str) -> "Defaults":
+        processing, delivery = settings.processing, settings.delivery
+        return cls(
+            settings.senders,
+            lists(processing.stale_contact_creators, creator),
+            lists(delivery.late_fallback_creators, creator),
+            min(delivery.late_fallback_within, processing.lifetime),
+        )
 
 
 class DialogportenBody(Body):
@@ -52,6 +68,7 @@ class _PartBody(Body):
         self, chain: ChainId, creator: str, kind: OrderKind, now: datetime, due: datetime, d: Defaults
     ) -> Order:
         to = self.recipient.addressed(d.senders)
+        falls_back = to.may_fall_back and (d.falls_back if to.falls_back is None else to.falls_back)
         return Order(
             id=OrderId(uuid7()),
             creator=creator,
@@ -70,6 +87,7 @@ class _PartBody(Body):
             resource_id=to.resource_id,
             resource_action=to.resource_action,
             condition_endpoint=self.condition_endpoint,
+            fallback_until=due + d.fallback_within if falls_back else None,
         )
 
 

@@ -17,7 +17,6 @@ from varsel.api.problems import Invalid, altinn
 from varsel.api.requests import query
 from varsel.orders.cancel import cancel_orders
 from varsel.orders.register import Registered, Repeated, Unreachable
-from varsel.settings import lists
 
 PATH: Final = "/notifications/api/v1/future/orders"
 
@@ -51,10 +50,8 @@ class _FutureOrderRoutes:
 
     async def post_chain(self, request: Request) -> Response:
         """Order a notification, with reminders. The same idempotency id again is answered as the first time."""
-        processing = self._parts.settings.processing
         async with self._parts.intake.take(request, self._policy, ChainBody) as taken:
-            always_stale = lists(processing.stale_contact_creators, taken.creator)
-            defaults = Defaults(self._parts.settings.senders, always_stale)
+            defaults = Defaults.of(self._parts.settings, taken.creator)
             chain, orders = await taken.body.to_chain(taken.creator, taken.now, defaults)
             outcome = await self._parts.register_chain(chain, orders)
         match outcome:

@@ -13,7 +13,6 @@ from varsel.api.future_bodies import ChainBody, Defaults
 from varsel.api.order_bodies import OrderBody
 from varsel.api.parts import ApiParts
 from varsel.api.preview_schemas import ChainPreviewAnswer, OrderPreviewAnswer
-from varsel.settings import lists
 
 V1_PATH: Final = "/notifications/api/v1/orders/preview"
 V2_PATH: Final = "/notifications/api/v1/future/orders/preview"
@@ -51,9 +50,9 @@ class _PreviewRoutes:
 
     async def preview_chain(self, request: Request) -> Response:
         """The same for an order and its reminders. The idempotency id is not used up."""
-        previewer, settings = self._parts.previewer, self._parts.settings
+        previewer = self._parts.previewer
         async with self._parts.intake.take(request, self._policy, ChainBody) as taken:
-            stale = lists(settings.processing.stale_contact_creators, taken.creator)
-            _, orders = await taken.body.to_chain(taken.creator, taken.now, Defaults(settings.senders, stale))
+            defaults = Defaults.of(self._parts.settings, taken.creator)
+            _, orders = await taken.body.to_chain(taken.creator, taken.now, defaults)
             previews = [await previewer.preview(order) for order in orders[: 1 + MAX_REMINDERS]]
         return (await ChainPreviewAnswer.of(previews, len(orders), previewer.currency)).response()

@@ -11,6 +11,7 @@ from varsel.api.rules import (
     EMAIL_CHANNELS,
     NOT_A_MOBILE,
     NOT_AN_EMAIL,
+    PREFERRED_CHANNELS,
     SMS_CHANNELS,
     check_action,
     check_sms_length,
@@ -29,6 +30,7 @@ from varsel.api.shapes import (
     Told,
     action_needs_resource,
     exactly_one,
+    fallback_needs_preference,
     settings_by_channel,
 )
 from varsel.domain.address import valid_email, valid_mobile
@@ -54,6 +56,12 @@ class Addressed:
     allow_stale: bool = False
     resource_id: str | None = None
     resource_action: str | None = None
+    falls_back: bool | None = None  # None: as is usual for the creator
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether there is another channel, and somebody to be looked up there."""
+        return self.channel in PREFERRED_CHANNELS and self.recipient.identifier is not None
 
 
 class EmailSettingsBody(Body):
@@ -119,15 +127,21 @@ class RecipientSmsBody(Body):
 
 
 class _LookedUpBody(Body):
-    """Somebody whose addresses the registers know. Settings that the channel does not need are checked and kept."""
+    """Somebody whose addresses the registers know. Settings that the channel does not need are checked and kept.
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [settings_by_channel(), action_needs_resource()]})
+    `fallbackOnFailure` is our addition: whether the other channel is tried when nobody is reached by the preferred one.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [settings_by_channel(), action_needs_resource(), fallback_needs_preference()]}
+    )
 
     channel_schema: Annotated[OrderChannel, OneOf(OrderChannel)]
     email_settings: EmailSettingsBody | None = None
     sms_settings: SmsSettingsBody | None = None
     resource_id: ResourceText | None = None
     resource_action: Text | None = None
+    fallback_on_failure: bool | None = None
 
     def recipient(self) -> Recipient:
         raise NotImplementedError
@@ -142,6 +156,8 @@ class _LookedUpBody(Body):
             sms.check_rules(f"{path}.SmsSettings", findings)
         elif self.channel_schema in SMS_CHANNELS:
             findings.add(f"{path}.SmsSettings", "The channel needs SMS settings.")
+        if self.fallback_on_failure and self.channel_schema not in PREFERRED_CHANNELS:
+            findings.add(f"{path}.FallbackOnFailure", "Only EmailPreferred and SmsPreferred have another channel.")
         self._check_resource(path, findings)
 
     def addressed(self, senders: SenderSettings) -> Addressed:
@@ -154,6 +170,7 @@ class _LookedUpBody(Body):
             sending_time=sms.sending_time_policy if sms else None,
             resource_id=self.resource_id,
             resource_action=unless_blank(self.resource_action),
+            falls_back=self.fallback_on_failure,
         )
 
     def _check_resource(self, path: str, findings: Findings) -> None:

@@ -11,6 +11,7 @@ from varsel.domain.sms_text import MAX_LINK_PARTS, MAX_LINK_UNITS, clean, fits_l
 
 EMAIL_CHANNELS: Final = frozenset(OrderChannel) - {OrderChannel.SMS}
 SMS_CHANNELS: Final = frozenset(OrderChannel) - {OrderChannel.EMAIL}
+PREFERRED_CHANNELS: Final = frozenset({OrderChannel.EMAIL_PREFERRED, OrderChannel.SMS_PREFERRED})
 
 NOT_AN_EMAIL: Final = "The value is not a valid email address."
 NOT_A_MOBILE: Final = "The value is not a valid mobile number with country code."

@@ -116,6 +116,7 @@ _NO_NUL: Final[Shape] = {"pattern": ANY_TEXT}
 _NONE: Final[Shape] = {"enum": ["", None]}
 """Absent, empty and null are one and the same there."""
 _OBJECT: Final[Shape] = {"type": "object"}
+_PREFERRED: Final = ["EmailPreferred", "SmsPreferred", 2, 3]
 _CHANNELS: Final = (["Email", 0], ["Sms", 1], ["EmailPreferred", "SmsPreferred", "EmailAndSms", 2, 3, 4])
 
 
@@ -154,6 +155,16 @@ def action_needs_resource() -> Shape:
         "anyOf": [
             {"properties": {"resourceAction": _NONE}},
             _with({"resourceId": said, "resourceAction": said}),
+        ]
+    }
+
+
+def fallback_needs_preference() -> Shape:
+    """Only the channels that prefer one have another to fall back to."""
+    return {
+        "anyOf": [
+            {"properties": {"fallbackOnFailure": {"enum": [False, None]}}},
+            _with({"channelSchema": {"enum": _PREFERRED}}),
         ]
     }
 

@@ -14,6 +14,7 @@ from varsel.delivery.report_store import Closed, Matched, Pending
 from varsel.delivery.retry import report_delay
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import NotificationId, OrderId
+from varsel.domain.notification import State
 from varsel.fates import store as fates
 from varsel.log import Log
 from varsel.wakeup import Waker, Work
@@ -109,16 +110,17 @@ class Reports:
         return completed
 
     async def _write(self, conn: Conn, found: "_Found", now: datetime) -> frozenset[OrderId]:
-        """The moves, the orders they complete, and the feed entries of corrections to complete orders."""
+        """The moves, the orders they complete, and what becomes of complete orders by corrections."""
         if not found.moves:
             return frozenset()
         await store.move(conn, found.moves, now=now)
-        fated, corrected = found.newly_fated(), found.corrected()
-        await fates.lock_orders(conn, {*fated, *corrected})
+        fated, corrected, lost = found.newly_fated(), found.corrected(), found.lost()
+        await fates.lock_orders(conn, {*fated, *corrected, *lost})
         completed = await fates.count_fates(conn, fated, now=now)
-        if corrected:
-            already = await store.completed_of(conn, sorted(corrected))
-            await fates.add_to_feed(conn, already - completed, now=now, correction=True)
+        if corrected or lost:
+            already = await store.completed_of(conn, sorted(corrected | lost)) - completed
+            await fates.add_to_feed(conn, already & corrected, now=now, correction=True)
+            await fates.fall_back_late(conn, already & lost, now=now)
             completed |= already
         return completed
 
@@ -163,6 +165,14 @@ class _Found:
             for id_, after in self.moves.items()
             if after.has_fate and not self._by_id[id_].standing.has_fate
         ]
+
+    def lost(self) -> frozenset[OrderId]:
+        """Orders with a notification that has failed after all."""
+        return frozenset(
+            self._by_id[id_].order
+            for id_, after in self.moves.items()
+            if self._by_id[id_].standing.has_fate and after.state is State.FAILED and not after.soft
+        )
 
     def corrected(self) -> frozenset[OrderId]:
         """Orders with a notification whose fate turned from success to failure or back."""

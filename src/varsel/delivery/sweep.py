@@ -132,7 +132,7 @@ class Sweeper:
     async def _expire(self, orders: Sequence[OrderId], now: datetime) -> None:
         async with self._db.transaction() as conn:
             completed = await store.expire(conn, orders, now=now, grace=self._grace)
-            await fates.add_to_feed(conn, completed, now=now)
+            await fates.tell_completion(conn, completed, now=now)
         log.info("orders expired", orders=len(orders), completed=len(completed))
         self._waker.wake(Work.FEED)
 

@@ -95,9 +95,13 @@ UPDATE orders SET state = 'Registered', worker_id = NULL WHERE state = 'Processi
 
 END_WORKER = "DELETE FROM worker WHERE id = %(worker)s"
 
-# Orders with a notification whose time is over (expires_at is the earliest of them).
+# Orders with a notification whose time is over (expires_at is the earliest of them). Complete ones have one that came
+# of their fallback.
 EXPIRED_ORDERS = """
-SELECT id FROM orders WHERE state = 'Processed' AND expires_at <= %(now)s ORDER BY expires_at LIMIT %(limit)s
+(SELECT id FROM orders WHERE state = 'Processed' AND expires_at <= %(now)s ORDER BY expires_at LIMIT %(limit)s)
+UNION ALL
+(SELECT id FROM orders WHERE state = 'Completed' AND pending > 0 AND expires_at <= %(now)s
+  ORDER BY expires_at LIMIT %(limit)s)
 """
 
 # New at expiry; what may have left, or waits for a confirmation, after the grace. A claimed row is its worker's for a
@@ -119,20 +123,23 @@ UPDATE notification
 
 LOCK_ORDERS = "SELECT 1 FROM orders WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE"
 
-# A recount, not a subtraction: what reaches expiry is set right whatever happened to its counter.
+# A recount, not a subtraction: what reaches expiry is set right whatever happened to its counter. An undecided fallback
+# counts, and has a deadline of its own.
 RECOUNT = """
 UPDATE orders o
    SET pending = p.pending, expires_at = p.again,
        state = CASE WHEN p.pending = 0 THEN 'Completed'::order_state ELSE o.state END,
-       state_at = CASE WHEN p.pending = 0 THEN %(now)s ELSE o.state_at END
+       state_at = CASE WHEN p.pending = 0 AND o.state <> 'Completed' THEN %(now)s ELSE o.state_at END
   FROM unnest(%(orders)s::uuid[]) AS t (id)
   CROSS JOIN LATERAL (
-       SELECT count(*)::int AS pending,
+       SELECT count(*)::int + (SELECT count(*)::int FROM fallback f
+                                WHERE f.order_id = t.id AND f.wake_at IS NOT NULL) AS pending,
               min(CASE WHEN n.state = 'new' THEN n.expires_at
                        ELSE greatest(n.expires_at + %(grace)s, %(now)s + interval '30 seconds') END) AS again
          FROM notification n
         WHERE n.order_id = t.id AND NOT n.settled AND n.state IN ('new', 'claimed', 'unknown', 'accepted')) p
- WHERE o.id = t.id AND o.id = ANY(%(orders)s) AND o.state = 'Processed'
+ WHERE o.id = t.id AND o.id = ANY(%(orders)s)
+   AND (o.state = 'Processed' OR (o.state = 'Completed' AND o.pending > 0))
 RETURNING o.id, o.state = 'Completed', o.pending
 """
 

@@ -10,23 +10,31 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 from varsel.db import Conn, execute, fetch
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import NAMES, Channel, Reason, State
 from varsel.domain.order import ORDER_STATE_NAMES, OrderState
+from varsel.fates.fallback_store import begun_late, open_fallbacks
 
 LOCK = "SELECT 1 FROM orders WHERE id = ANY(%(ids)b) ORDER BY id FOR UPDATE"
 
+# Locks all of them, and tells those that may try another channel when nobody was reached.
+LOCK_AND_LOOK = """
+WITH held AS MATERIALIZED (
+    SELECT id, pending, fallback_until FROM orders WHERE id = ANY(%(ids)b) ORDER BY id FOR UPDATE)
+SELECT id, pending FROM held WHERE fallback_until >= %(now)s
+"""
+
+# An order that is complete already counts the messages of its late fallback, and stays complete since when it was.
 SUBTRACT = """
 UPDATE orders o
    SET pending = o.pending - t.fates,
        state = CASE WHEN o.pending = t.fates THEN 'Completed' ELSE o.state END,
-       state_at = CASE WHEN o.pending = t.fates THEN %(now)s ELSE o.state_at END
+       state_at = CASE WHEN o.pending = t.fates AND o.state <> 'Completed' THEN %(now)s ELSE o.state_at END
   FROM unnest(%(ids)b::uuid[], %(fates)b::int[]) AS t (id, fates)
  WHERE o.id = t.id AND o.id = ANY(%(ids)b)
-RETURNING o.id, o.state
+RETURNING o.id, o.pending = 0, o.fallback_until IS NOT NULL
 """
 
 FEED = """
@@ -99,20 +107,45 @@ async def count_fates(
 ) -> frozenset[OrderId]:
     """Subtract one pending notification for each entry of `orders`, or as many as a mapping says.
 
-    Returns the orders that are complete by it.
+    Returns the orders that are complete by it. One that would be, and may try the other channel because nobody was
+    reached, is not: it waits for that.
 
     Call it after the update that gave the fates, in the same transaction, for moves into a fate only: never for a
     correction. Complete orders get their feed entry here.
     """
-    counts = sorted(Counter(orders).items())
+    counts = dict(sorted(Counter(orders).items()))
     if not counts:
         return frozenset()
-    ids = [order for order, _ in counts]
-    await execute(conn, LOCK, {"ids": ids})
-    rows = await fetch(conn, SUBTRACT, {"ids": ids, "fates": [n for _, n in counts], "now": now}, _Counted)
-    complete = frozenset(OrderId(row.id) for row in rows if row.state == OrderState.COMPLETED)
-    await add_to_feed(conn, complete, now=now)
-    return complete
+    ids = list(counts)
+    hopeful = await fetch(conn, LOCK_AND_LOOK, {"ids": ids, "now": now}, lambda id_, pending: (OrderId(id_), pending))
+    if ending := [order for order, pending in hopeful if pending == counts[order]]:
+        for order in await open_fallbacks(conn, ending, now=now):
+            counts[order] -= 1
+    rows = await fetch(conn, SUBTRACT, {"ids": ids, "fates": list(counts.values()), "now": now}, _Counted)
+    complete = [row for row in rows if row.complete]
+    await _tell(conn, [row.id for row in complete], [row.id for row in complete if row.falls_back], now)
+    return frozenset(row.id for row in complete)
+
+
+async def tell_completion(conn: Conn, orders: Collection[OrderId], *, now: datetime) -> None:
+    """The feed's entries of orders whose last message has its fate by other means than `count_fates`."""
+    await _tell(conn, orders, orders, now)
+
+
+async def _tell(conn: Conn, complete: Collection[OrderId], doubtful: Collection[OrderId], now: datetime) -> None:
+    """One ordinary entry for each order; what comes of a fallback that began after it is a correction."""
+    late = await begun_late(conn, doubtful) if doubtful else frozenset()
+    await add_to_feed(conn, frozenset(complete) - late, now=now)
+    await add_to_feed(conn, late, now=now, correction=True)
+
+
+async def fall_back_late(conn: Conn, orders: Collection[OrderId], *, now: datetime) -> None:
+    """Of orders that are locked, and complete: let those try the other channel that may, and reached nobody after all.
+
+    For corrections, after the update that made them.
+    """
+    if orders:
+        await open_fallbacks(conn, orders, now=now)
 
 
 async def add_to_feed(conn: Conn, orders: Collection[OrderId], *, now: datetime, correction: bool = False) -> None:
@@ -141,5 +174,6 @@ async def add_complaints(conn: Conn, notifications: Collection[NotificationId], 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    id: UUID
-    state: str
+    id: OrderId
+    complete: bool
+    falls_back: bool

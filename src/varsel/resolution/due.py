@@ -243,7 +243,7 @@ class Resolution:
         now = self._clock.now()
         rows: list[NewNotification] = []
         waiting: dict[OrderId, RegistryUnavailable] = {}
-        for directory, orders in await self._by_directory(due):
+        for directory, orders in await by_directory(self._db, self._directory, self._outages, due):
             for piece in plan.pieces(orders):
                 planned, without = await plan.plan_each(directory, piece, self._rules, now=now)
                 rows.extend(each.row for each in planned)
@@ -266,7 +266,7 @@ class Resolution:
         """An order too big for our memory: its notifications go to the database piece by piece."""
         now = self._clock.now()
         order, _ = due
-        ((directory, alone),) = await self._by_directory([due])
+        ((directory, alone),) = await by_directory(self._db, self._directory, self._outages, [due])
         tally = _Tally([order.id])
 
         async def rows() -> AsyncIterator[list[NewNotification]]:
@@ -306,17 +306,6 @@ class Resolution:
                 await self._finish(conn, tally, now)
         return True
 
-    async def _by_directory(self, due: Sequence[Due]) -> list[tuple[ContactDirectory, Sequence[Due]]]:
-        """The orders by whom to ask: it is each creator's own affair what happens while a register is down."""
-        if self._outages is None:
-            return [(self._directory, due)]
-        async with self._db.reading() as conn:
-            names = await store.creator_names(conn, {order.creator for order, _ in due})
-        orders: dict[bool, list[Due]] = {}
-        for order, content in due:
-            orders.setdefault(self._outages.concern(names[order.creator]), []).append((order, content))
-        return [(self._outages.directory if lenient else self._directory, each) for lenient, each in orders.items()]
-
     async def _finish(self, conn: Conn, tally: "_Tally", now: datetime) -> None:
         finished = tally.finished()
         await store.finish_orders(conn, finished, now=now)
@@ -328,6 +317,20 @@ class Resolution:
         if not all(f.pending for f in finished):
             self._waker.wake(Work.FEED)
         log.info("orders resolved", orders=len(finished), notifications=sum(f.pending for f in finished))
+
+
+async def by_directory(
+    db: Database, directory: ContactDirectory, outages: Outages | None, due: Sequence[Due]
+) -> list[tuple[ContactDirectory, Sequence[Due]]]:
+    """The orders by whom to ask: it is each creator's own affair what happens while a register is down."""
+    if outages is None:
+        return [(directory, due)]
+    async with db.reading() as conn:
+        names = await store.creator_names(conn, {order.creator for order, _ in due})
+    orders: dict[bool, list[Due]] = {}
+    for order, content in due:
+        orders.setdefault(outages.concern(names[order.creator]), []).append((order, content))
+    return [(outages.directory if lenient else directory, each) for lenient, each in orders.items()]
 
 
 class _Tally:

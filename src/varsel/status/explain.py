@@ -37,6 +37,8 @@ class EventKind(StrEnum):
     NOTIFICATION_DELIVERED = "notification.delivered"
     NOTIFICATION_FAILED = "notification.failed"
     NOTIFICATION_EXPIRED = "notification.expired"
+    FALLBACK_OPENED = "fallback.opened"  # nobody was reached: the other channel is looked up
+    FALLBACK_DECIDED = "fallback.decided"
     ORDER_PROCESSED = "order.processed"
     ORDER_COMPLETED = "order.completed"
     ORDER_STOPPED = "order.stopped"  # its send condition was not met
@@ -44,6 +46,7 @@ class EventKind(StrEnum):
     FEED_ENTRY = "feed.entry"
     # what lies ahead
     ORDER_DUE = "order.due"
+    FALLBACK_TRIED = "fallback.tried"
     NOTIFICATION_TRIED = "notification.tried"
     NOTIFICATION_DECIDED = "notification.decided"  # nobody could tell by then what became of an attempt
     NOTIFICATION_ASKED = "notification.asked"  # its provider is asked what became of it
@@ -150,6 +153,17 @@ class FeedFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackFacts:
+    """The other channel, which is tried once. Decided: `wake_at` is None, and the rest is not."""
+
+    channel: Channel
+    opened_at: datetime
+    wake_at: datetime | None
+    outcome: str | None
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that the ledgers know of an order, or of those of its notifications that were asked for."""
 
@@ -159,6 +173,7 @@ class Facts:
     attempts: Sequence[AttemptFacts]
     reports: Sequence[ReportFacts]
     feed: Sequence[FeedFacts]
+    fallback: FallbackFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,7 @@ def tell(facts: Facts, asked: Collection[str] = ()) -> Story:
     """`asked`: providers that are asked what became of a message."""
     past = [*_of_order(facts), *_of_notifications(facts), *(_of_report(r) for r in facts.reports)]
     past += [_of_feed(entry) for entry in facts.feed]
+    past += _of_fallback(facts.fallback) if facts.fallback else ()
     return Story(facts, sorted(past, key=_by_time), sorted(_ahead(facts, asked), key=_by_time))
 
 
@@ -335,8 +351,29 @@ def _of_feed(entry: FeedFacts) -> Event:
     return Event(entry.at, EventKind.FEED_ENTRY, f"Entry {entry.seq} of the status feed tells {told}.", code=code)
 
 
+_OTHERS = {Channel.EMAIL: ("an email", "Email"), Channel.SMS: ("an SMS", "SMS")}
+_FALLBACKS = {
+    "sent": "There is an address: it is tried once.",
+    "unreachable": "There is no address that has not been tried.",
+    "reserved": "The recipient has reserved themselves meanwhile: nothing is sent.",
+    "expired": "The time for it is over.",
+}
+
+
+def _of_fallback(fallback: FallbackFacts) -> Iterator[Event]:
+    by, code = _OTHERS[fallback.channel]
+    text = f"Nobody was reached so far: it is looked up whether {by} can be sent."
+    yield Event(fallback.opened_at, EventKind.FALLBACK_OPENED, text, code=code)
+    if fallback.outcome and fallback.decided_at:
+        text = _FALLBACKS[fallback.outcome]
+        yield Event(fallback.decided_at, EventKind.FALLBACK_DECIDED, text, code=fallback.outcome)
+
+
 def _ahead(facts: Facts, asked: Collection[str]) -> Iterator[Event]:
-    order = facts.order
+    order, fallback = facts.order, facts.fallback
+    if fallback and fallback.wake_at:
+        by, code = _OTHERS[fallback.channel]
+        yield Event(fallback.wake_at, EventKind.FALLBACK_TRIED, f"It is looked up whether {by} can be sent.", code=code)
     if order.state is OrderState.REGISTERED:
         at = order.wake_at or order.requested_send_time
         text = "The order is processed." if at == order.requested_send_time else "The order is tried again."

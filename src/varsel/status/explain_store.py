@@ -12,6 +12,7 @@ from varsel.status.explain import (
     AttemptFacts,
     CheckFacts,
     Facts,
+    FallbackFacts,
     FeedFacts,
     NotificationFacts,
     OrderFacts,
@@ -58,6 +59,10 @@ SELECT f.seq, f.created_at, coalesce((f.body ->> 'correction')::boolean, false)
  ORDER BY f.seq
 """
 
+FALLBACK: Final = """
+SELECT channel::text, opened_at, wake_at, outcome, decided_at FROM fallback WHERE order_id = %(order)s
+"""
+
 
 async def find_facts(
     conn: ReadConn, creator: str, order: OrderId, notification: NotificationId | None = None
@@ -78,7 +83,12 @@ async def find_facts(
         await fetch(conn, ATTEMPTS, ids, AttemptFacts),
         await fetch(conn, REPORTS, ids, ReportFacts),
         await fetch(conn, FEED, {**params, "moments": moments}, FeedFacts),
+        await fetch_one(conn, FALLBACK, params, _fallback),
     )
+
+
+def _fallback(channel: str, *rest: Any) -> FallbackFacts:
+    return FallbackFacts(Channel(channel), *rest)
 
 
 def _order(

@@ -111,6 +111,11 @@ _WAITING: Final = """
     SELECT d.next_at FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id
      WHERE d.state = 'waiting' AND d.next_at > %(after)s AND d.next_at <= %(until)s
        AND (w.state = 'active' OR d.seq IS NULL)
+    UNION ALL
+    SELECT expires_at FROM orders
+     WHERE state = 'Completed' AND pending > 0 AND expires_at > %(after)s AND expires_at <= %(until)s
+    UNION ALL
+    SELECT wake_at FROM fallback WHERE wake_at > %(after)s AND wake_at <= %(until)s
 """
 _NEXT_DUE: Final = f"""
 WITH waiting AS ({_WAITING}), first AS (SELECT min(due) AS due FROM waiting)

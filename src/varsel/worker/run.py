@@ -120,14 +120,21 @@ def _steps(
     pushers: Sequence[Webhooks],
     only: Collection[str],
 ) -> list[Step]:
-    reports, sweeper = parts.reports(), parts.sweeper()
+    reports, sweeper, fallbacks = parts.reports(), parts.sweeper(), parts.fallbacks()
     orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
         "resolve": [
-            Step(
-                f"resolve {lane.name.lower()}", partial(resolution.resolve_due, lane), orders, next_due=due, pace=_PACE
-            )
-            for lane, due in ((Lane.ORDINARY, resolution.next_due), (Lane.BULK, None))
+            *(
+                Step(
+                    f"resolve {lane.name.lower()}",
+                    partial(resolution.resolve_due, lane),
+                    orders,
+                    next_due=due,
+                    pace=_PACE,
+                )
+                for lane, due in ((Lane.ORDINARY, resolution.next_due), (Lane.BULK, None))
+            ),
+            Step("fall back", fallbacks.fall_back_due, next_due=fallbacks.next_due),
         ],
         "send": [
             *(Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders),
