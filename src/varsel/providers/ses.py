@@ -55,7 +55,7 @@ class SesProviderSettings(ProviderSettings):
     endpoint: SafeUrl | None = None  # None: the region's own
     topic_arns: Words = ()  # SNS topics that report; none: arrival cannot be confirmed
     auto_confirm: bool = False  # subscriptions of these topics to us
-    require_signature_v2: bool = False  # of SNS: SHA-256 alone
+    strong_signatures: bool = False  # of SNS: version 2, with SHA-256, alone
     max_message_bytes: int = Field(default=40_000_000, ge=1)  # of a whole mail
     connections: int = Field(default=10, ge=1, le=100)
     timeout: timedelta = timedelta(seconds=20)
@@ -169,7 +169,7 @@ def _reports(settings: SesProviderSettings, _tools: Tools) -> SesReports:
         settings.topic_arns,
         Certificates(),
         auto_confirm=settings.auto_confirm,
-        require_v2=settings.require_signature_v2,
+        require_v2=settings.strong_signatures,
     )
 
 

@@ -35,7 +35,7 @@ _MAX_BYTES: Final = 64 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _LEAST_BITS: Final = 2048
 _ALGORITHMS: Final[dict[str, HashAlgorithm]] = {
-    "1": SHA1(),  # noqa: S303 - SNS's own first version; `require_signature_v2` refuses it
+    "1": SHA1(),  # noqa: S303 - SNS's own first version; `strong_signatures` refuses it
     "2": SHA256(),
 }
 
