@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from starlette.applications import Starlette
@@ -21,9 +21,11 @@ from varsel.db import Database
 from varsel.delivery.report import Inbox
 from varsel.domain.order import Lane, Recipient
 from varsel.providers.acs import AcsProvider, AcsProviderSettings
-from varsel.settings import ProviderSettings
+from varsel.settings import ProviderSettings, Settings
 from varsel.simulators.acs import AcsSimulator
 from varsel.simulators.acs_script import SCRIPTS
+from varsel.wiring import open_parts
+from varsel.worker.run import run_worker
 
 SECRET = "en%20hemmelighet"
 
@@ -60,11 +62,7 @@ async def azure_on(road: Road, *, cloud_events: bool = False, path: str = "/acs/
     port = 0
 
     async with AcsSimulator(time_factor=0.01, cloud_events=cloud_events, unasked=None) as simulator:
-        settings = {
-            "name": "azure",
-            "connection_string": simulator.connection_string,
-            "report_secret": "en hemmelighet",
-        }
+        settings = settings_for(simulator)
         chosen.append(AcsProviderSettings.model_validate(settings))
         instances = instances_of(chosen, TOOLS)
         limits = Limits(10_000)
@@ -81,6 +79,14 @@ async def azure_on(road: Road, *, cloud_events: bool = False, path: str = "/acs/
                 yield Azure(road, simulator)
             finally:
                 await provider.close()
+
+
+def settings_for(simulator: AcsSimulator) -> dict[str, object]:
+    return {
+        "name": "azure",
+        "connection_string": simulator.connection_string,
+        "report_secret": "en hemmelighet",
+    }
 
 
 @pytest.fixture
@@ -287,3 +293,46 @@ async def resumed(azure: Azure) -> None:
     """As if the pause were over: it is in machine time, which tests do not move."""
     async with azure.road.db.autocommit() as conn:
         await conn.execute("UPDATE provider SET paused_until = NULL, breaker_until = NULL, failures = 0")
+
+
+async def test_a_worker_sends_asks_and_applies_what_is_reported(database: Database, dsn: str) -> None:
+    road = Road(database, ManualClock(datetime.now(UTC)))
+    async with azure_on(road) as azure:
+        azure.simulator.next(1, "reset")
+        settings = Settings.model_validate(
+            {
+                "providers": [{"type": "acs", **settings_for(azure.simulator)}],
+                "delivery": {"unknown_wait": "PT1S"},
+            }
+        )
+        await road.place(recipients=tuple(Recipient(email=f"{n}@mottaker.example") for n in range(20)))
+        parts, stop = await open_parts(settings, dsn, name="test", connections=4), asyncio.Event()
+        working = asyncio.create_task(run_worker(parts, stop))
+
+        async def all_delivered() -> bool:
+            return await azure.outcomes() == ["delivered"] * 20
+
+        await until(all_delivered, seconds=120)
+        stop.set()
+        await working
+        await parts.close()
+        assert len(azure.simulator.sent) == 20
+
+
+async def test_a_provider_that_was_switched_off_is_asked_about_what_it_took(database: Database, dsn: str) -> None:
+    road = Road(database, ManualClock(datetime.now(UTC)))
+    async with azure_on(road) as azure:
+        await azure.send("ok")
+        assert await azure.outcomes() == ["unknown"]
+        off = {"type": "acs", "enabled": False, **settings_for(azure.simulator)}
+        settings = Settings.model_validate({"providers": [off]})
+        parts, stop = await open_parts(settings, dsn, name="test", connections=4), asyncio.Event()
+        working = asyncio.create_task(run_worker(parts, stop))
+
+        async def delivered() -> bool:
+            return await azure.outcomes() == ["delivered"]
+
+        await until(delivered, seconds=120)
+        stop.set()
+        await working
+        await parts.close()
