@@ -11,7 +11,7 @@ from typing import Final
 import click
 import uvloop
 
-from bench import accept, failover, instant, mail, registries, road, stages, volume
+from bench import accept, failover, fairness, instant, mail, registries, road, stages, volume
 from bench.figures import Figure, save, show
 from bench.ground import Ground, Size
 from varsel import log
@@ -29,6 +29,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "instant": instant.run,
     "volume": volume.run,
     "failover": failover.run,
+    "fairness": fairness.run,
     "registries": registries.run,
 }
 _CORES: Final = 2
