@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from fakes import FakeProvider
+from instants import ApiProcess
 from road import LIFETIME, UNKNOWN_WAIT, Road, until
 from varsel.clock import ManualClock
 from varsel.db import Database
@@ -31,6 +32,7 @@ from varsel.domain.ids import OrderId
 from varsel.domain.notification import Channel, Reason
 from varsel.domain.order import Lane, Recipient
 from varsel.domain.schedule import SendWindow
+from varsel.orders.register import Registered, Repeated
 from varsel.status.explain import tell
 from varsel.status.explain_store import find_facts
 from varsel.status.gauges import Gauges
@@ -378,3 +380,17 @@ async def test_a_thousand_are_asked_for_by_several_workers_once_each(road: Road)
 def asker_of(road: Road) -> Asker:
     rules = Rules(road.settle_after, UNKNOWN_WAIT, 60, SendWindow())
     return Asker(road.db, mail_of(road), Channel.EMAIL, road.clock, road.waker, rules)
+
+
+async def test_an_instant_email_that_is_worked_on_stands_and_is_asked_for_like_any_other(road: Road) -> None:
+    process = await ApiProcess.begin(road)
+    placed = await process.email()
+    assert isinstance(placed, Registered)
+    repeated = await process.email()
+    assert isinstance(repeated, Repeated)
+    assert repeated.first.id == placed.id
+    assert await road.outcomes() == [("email", "unknown")]
+    await after(road, seconds=8)
+    assert await road.outcomes() == [("email", "accepted")]
+    assert len(mail_of(road).sent) == len(mail_of(road).questions) == 1
+    await process.end()
