@@ -35,33 +35,38 @@ async def persons(
     return dict(await fetch(conn, PERSONS, params, _person))
 
 
+_ADDRESSES: Final = """
+SELECT count(*) > 0 AS listed, count(*) FILTER (WHERE a.usable) > 0 AS reachable,
+       coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.usable AND a.kind = 'email'), '{}') AS emails,
+       coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.usable AND a.kind = 'sms'), '{}') AS mobiles,
+       max(a.source) FILTER (WHERE a.usable) AS source, max(a.changed_at) FILTER (WHERE a.usable) AS changed_at,
+       max(a.updated_at) FILTER (WHERE a.usable AND a.kind = 'email') AS email_fresh_at,
+       max(a.updated_at) FILTER (WHERE a.usable AND a.kind = 'sms') AS mobile_fresh_at
+  FROM (SELECT *, accepted AND NOT deleted AS usable FROM registry.org_address) a
+"""
+
 # An organisation that has no address row of its own, not even a deleted one, is reached through its main unit;
-# with `usable_only` also one whose rows are all deleted or not accepted.
-ORGANISATIONS: Final = """
+# with `usable_only` also one whose rows are all deleted or not accepted. OFFSET 0 keeps the planner from reading the
+# whole register for some thousands of numbers.
+ORGANISATIONS: Final = f"""
 WITH asked AS MATERIALIZED (
-    SELECT n.org_no, o.org_no IS NOT NULL AS registered, m.org_no AS main_unit,
-           EXISTS (SELECT FROM registry.org_address a WHERE a.org_no = n.org_no) AS listed,
-           EXISTS (SELECT FROM registry.org_address a
-                    WHERE a.org_no = n.org_no AND (NOT %(usable_only)s OR (a.accepted AND NOT a.deleted))) AS kept
+    SELECT n.org_no, o.org_no IS NOT NULL AS registered, o.parent_org_no, a.*,
+           CASE WHEN %(usable_only)s THEN a.reachable ELSE a.listed END AS kept
       FROM unnest(%(numbers)s::text[]) AS n (org_no)
-      LEFT JOIN registry.organisation o ON o.org_no = n.org_no
-      LEFT JOIN registry.organisation m ON m.org_no = o.parent_org_no AND NOT m.deleted
+      LEFT JOIN LATERAL (SELECT * FROM registry.organisation r WHERE r.org_no = n.org_no OFFSET 0) o ON true
+     CROSS JOIN LATERAL ({_ADDRESSES} WHERE a.org_no = n.org_no) a
      WHERE o.deleted IS NOT TRUE
-), owned AS (
-    SELECT org_no, CASE WHEN kept THEN org_no ELSE coalesce(main_unit, org_no) END AS origin
-      FROM asked
-     WHERE registered OR listed
+), through AS MATERIALIZED (
+    SELECT w.org_no, coalesce(m.org_no, w.org_no) AS origin
+      FROM asked w
+      LEFT JOIN LATERAL (SELECT r.org_no FROM registry.organisation r
+                          WHERE r.org_no = w.parent_org_no AND NOT r.deleted OFFSET 0) m ON true
+     WHERE NOT w.kept AND (w.registered OR w.listed)
 )
-SELECT w.org_no, w.origin, a.emails, a.mobiles, a.source, a.changed_at, a.email_fresh_at, a.mobile_fresh_at
-  FROM owned w
- CROSS JOIN LATERAL (
-       SELECT coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'email'), '{}') AS emails,
-              coalesce(array_agg(a.address ORDER BY a.id) FILTER (WHERE a.kind = 'sms'), '{}') AS mobiles,
-              max(a.source) AS source, max(a.changed_at) AS changed_at,
-              max(a.updated_at) FILTER (WHERE a.kind = 'email') AS email_fresh_at,
-              max(a.updated_at) FILTER (WHERE a.kind = 'sms') AS mobile_fresh_at
-         FROM registry.org_address a
-        WHERE a.org_no = w.origin AND a.accepted AND NOT a.deleted) a
+SELECT org_no, org_no, emails, mobiles, source, changed_at, email_fresh_at, mobile_fresh_at FROM asked WHERE kept
+ UNION ALL
+SELECT t.org_no, t.origin, a.emails, a.mobiles, a.source, a.changed_at, a.email_fresh_at, a.mobile_fresh_at
+  FROM through t CROSS JOIN LATERAL ({_ADDRESSES} WHERE a.org_no = t.origin) a
 """
 
 
