@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from varsel import __version__
+from varsel.ui.verdict import FAMILIES
 from varsel.ui.words import Language, Words, negotiate, pretty_identity, pretty_number
 
 _SECURITY: Final = {
@@ -105,6 +106,7 @@ class Pages:
             "static": {name.partition("/")[2]: file.url for name, file in self._static.items()},
             "version": __version__,
             "sandbox": sandbox,
+            "families": FAMILIES,
         }
         self._templates.filters |= {
             "initial": lambda text: text[:1].upper() + text[1:],

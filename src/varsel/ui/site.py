@@ -5,11 +5,20 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from varsel.settings import Settings
+from varsel.ui.lookup import Lookup
+from varsel.ui.order import OrderPage
+from varsel.ui.orders import Orders
 from varsel.ui.pages import Area
 from varsel.ui.parts import UiParts
+from varsel.ui.recipient import RecipientPage
 from varsel.ui.registries import Registries
+from varsel.ui.search import Search
 
-_AREAS: Final = (Area("operations", "/ui/ops/registries", "operator"),)
+_AREAS: Final = (
+    Area("orders", "/ui/orders", "viewer"),
+    Area("recipients", "/ui/recipients", "caseworker"),
+    Area("operations", "/ui/ops/registries", "operator"),
+)
 _SANDBOX: Final = Area("sandbox", "/sandbox", "viewer")
 
 
@@ -23,5 +32,10 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
     return [
         *parts.pages.routes(),
         *parts.access.routes(),
+        *Search(parts).routes(),
+        *Orders(parts).routes(),
+        *OrderPage(parts).routes(),
+        *RecipientPage(parts).routes(),
+        *Lookup(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
     ]

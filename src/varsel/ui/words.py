@@ -24,9 +24,10 @@ class Language(StrEnum):
 
 @cache
 def texts(language: Language) -> Mapping[str, str]:
-    """All texts of a language, by dotted key."""
-    source = resources.files("varsel.ui.texts").joinpath(f"{language}.toml").read_text(encoding="utf-8")
-    return dict(_flat(tomllib.loads(source)))
+    """All texts of a language, by dotted key: those of `nb.toml`, `nb.orders.toml` and so on."""
+    files = [f for f in resources.files("varsel.ui.texts").iterdir() if f.name.startswith(f"{language}.")]
+    sources = [file.read_text(encoding="utf-8") for file in sorted(files, key=lambda file: file.name)]
+    return {key: text for source in sources for key, text in _flat(tomllib.loads(source))}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

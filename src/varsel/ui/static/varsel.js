@@ -69,7 +69,7 @@ function follow(event) {
 
 // Up and Down (or k and j) walk through the list, Escape leaves it for the search.
 function walk(event) {
-  const links = all("#messages a");
+  const links = all("#messages a, table a.go");
   const at = links.indexOf(document.activeElement);
   if (at < 0 || event.metaKey || event.ctrlKey || event.altKey) return;
   const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
@@ -77,8 +77,35 @@ function walk(event) {
     event.preventDefault();
     links[at + step]?.focus();
   } else if (event.key === "Escape") {
-    one("#q")?.focus();
+    one("#q, .filters input:not([type=hidden])")?.focus();
   }
+}
+
+// A slash leads to the search of the page, unless somebody is writing.
+function seek(event) {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const field = all("#find, #find-small, #q").find((input) => input.offsetParent) || one(".burger summary");
+  if (!field) return;
+  event.preventDefault();
+  field.focus();
+}
+
+// What was revealed is covered again when its time is over; a button gives it more.
+function countDown() {
+  const note = one("[data-countdown]");
+  if (!note) return;
+  const end = Date.now() + Number(note.dataset.countdown) * 1000;
+  const tick = () => {
+    const left = Math.ceil((end - Date.now()) / 1000);
+    if (left <= 0) {
+      location.replace(note.dataset.url);
+      return;
+    }
+    note.textContent = note.textContent.replace(/\d+/, left);
+    setTimeout(tick, 1000);
+  };
+  tick();
 }
 
 // Live: values change in place, at most every two seconds; the list never moves by itself, a quiet bar says what is new.
@@ -144,19 +171,24 @@ function showCurrent() {
 // What only a script can do is hidden until there is one.
 function prepare() {
   for (const button of all("[data-copies]")) button.hidden = !navigator.clipboard;
+  for (const button of all("[data-prints]")) button.hidden = false;
 }
 
 document.addEventListener("click", (event) => {
   const copier = event.target.closest("[data-copies]");
   if (copier) copy(copier);
+  else if (event.target.closest("[data-prints]")) print();
   else if (event.target.closest("[data-theme-switch]")) switchTheme(event);
   else follow(event);
 });
 document.addEventListener("keydown", walk);
+document.addEventListener("keydown", seek);
+addEventListener("beforeprint", () => all("details.more").forEach((details) => (details.open = true)));
 document.addEventListener("submit", (event) => {
   if (event.target.matches("[data-waits]")) event.target.closest("section").setAttribute("aria-busy", "true");
 });
 addEventListener("popstate", () => open(location.href, { push: false }));
 prepare();
+countDown();
 showCurrent();
 if (one(".inbox")) setTimeout(keepFresh, REFRESH_MS);
