@@ -35,6 +35,7 @@ _PARTITIONED: Final = (
     _Parent("order_content", "order_id", _STORE),
     _Parent("notification", "id", _QUEUE),
     _Parent("attempt", "notification_id", _STORE),
+    _Parent("message_part", "notification_id", _STORE),
     _Parent("delivery_report", "id", _QUEUE, unique="provider, event_key"),
 )
 

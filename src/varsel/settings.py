@@ -502,6 +502,7 @@ PROVIDER_TYPES: Final = {
     "link": "varsel.providers.link",
     "twilio": "varsel.providers.twilio",
     "webhook": "varsel.providers.webhook",
+    "smpp": "varsel.providers.smpp",
 }
 """Type of a provider → the module whose `PROVIDER` makes it. Others come by the entry points `varsel.providers`."""
 

@@ -16,7 +16,7 @@ from varsel.delivery.composed import Composing
 from varsel.delivery.now import SendNow
 from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.pool import BreakerRules, Pool
-from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider
+from varsel.delivery.ports import Email, EmailProvider, Indeterminate, Sms, SmsProvider, Staying
 from varsel.delivery.report import Inbox, Reports
 from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
@@ -193,6 +193,9 @@ class Parts:
             tools = tools_of(self.settings, self.clock, self.inbox().store)
             made = [(chosen, make_provider(chosen, tools)) for chosen in self.settings.providers if chosen.enabled]
             self._closing += [provider for _, provider in made]
+            for _, provider in made:
+                if isinstance(provider, Staying):
+                    provider.start()
             emails = [(cast(EmailProvider, p), routing(chosen)) for chosen, p in made if chosen.channel == "email"]
             sms = [(cast(SmsProvider, p), routing(chosen)) for chosen, p in made if chosen.channel == "sms"]
             delivery = self.settings.delivery

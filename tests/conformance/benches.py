@@ -6,6 +6,7 @@ from conformance.acs import AcsBench
 from conformance.bench import Bench
 from conformance.link import LinkBench
 from conformance.ses import SesBench
+from conformance.smpp import SmppBench
 from conformance.smtp import SmtpBench
 from conformance.twilio import TwilioBench
 from conformance.webhook import WebhookEmailBench, WebhookSmsBench
@@ -16,6 +17,7 @@ BENCHES: Final[tuple[Bench[Any], ...]] = (
     AcsBench(),
     SesBench(),
     TwilioBench(),
+    SmppBench(),
     WebhookSmsBench(),
     WebhookEmailBench(),
 )

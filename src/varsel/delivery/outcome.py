@@ -66,12 +66,14 @@ def recorded(
     match result:
         case Refused():
             suppress = _suppressed(row, result, channel, provider.name, rules, now)
-            return base._replace(state=State.FAILED, outcome="refused", reason=result.reason, suppress=suppress)
+            failed = base._replace(state=State.FAILED, outcome="refused", reason=result.reason)
+            return failed._replace(suppress=suppress, parts=result.parts)
         case Deferred():
             return _deferred(base, row, result, channel=channel, rules=rules, now=now, elsewhere=elsewhere)
         case Unknown():
             wait = _doubt(row, provider, rules)
-            return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=None if wait is None else now + wait)
+            wake_at = None if wait is None else now + wait
+            return base._replace(state=State.UNKNOWN, outcome="unknown", wake_at=wake_at, parts=result.parts)
         case Pending():  # stands as one whose outcome is unknown, and is asked for
             return base._replace(state=State.UNKNOWN, reference=result.reference, wake_at=now + result.ask_after)
         case _:
@@ -157,4 +159,5 @@ def _accepted(
         reference=result.reference,
         segments=result.segments,
         detail=result.detail,
+        parts=result.parts,
     )

@@ -54,16 +54,26 @@ class Sms:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a message that a provider has taken: the first `references` of `count`."""
+
+    references: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """The provider took the message. `reference` is what it will name the message by, if not by our id.
 
-    `silent`: no report can come about this message, whatever the provider can do for others.
+    `silent`: no report can come about this message, whatever the provider can do for others. `parts`: instead of
+    `reference`, what it names the parts by, in order, when it reports on each: the message arrives when all of them do.
     """
 
     reference: str | None = None
     detail: str = ""
     segments: int | None = None
     silent: bool = False
+    parts: Parts | None = None
 
 
 class Suppress(StrEnum):
@@ -79,11 +89,12 @@ class Suppress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The provider said no to this message, for good."""
+    """The provider said no to this message, for good. `parts`: what it had taken of it before."""
 
     reason: Reason
     detail: str = ""
     suppress: Suppress | None = None
+    parts: Parts | None = None
 
 
 class Blame(StrEnum):
@@ -105,9 +116,10 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Bytes left us and no answer came: sending again could send twice."""
+    """Bytes left us and no answer came: sending again could send twice. `parts`: what is known to be taken."""
 
     detail: str = ""
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,15 @@ class Asking(Protocol):
         ...
 
 
+@runtime_checkable
+class Staying(Protocol):
+    """A provider that stays connected, so that reports come although nothing is sent."""
+
+    def start(self) -> None:
+        """Connect, and connect anew whenever the connection is lost, until it is closed. On the running loop."""
+        ...
+
+
 class EmailProvider(Protocol):
     """Conformance: channels 1.4. `send` answers one result per message, in order, and never raises for a message."""
 
@@ -235,7 +256,8 @@ class Report:
     """One statement of a provider about one message.
 
     `event_key` is unique for the event at that provider: a repeat is stored once. The message is found by
-    `notification` when given, else by (`provider`, `reference`), never by an address. `soft`: a failure that later
+    `notification` when given, else by (`provider`, `reference`), never by an address. `other_references`: how else the
+    provider may have written it. `soft`: a failure that later
     evidence may overrule (LINK NULL, UNKNOWN). `payload` is kept as is, for explanation. `suppress` concerns the next
     message to that address, whatever the report does to this one.
     """
@@ -252,3 +274,4 @@ class Report:
     detail: str = ""
     payload: dict[str, str] = field(default_factory=dict)
     suppress: Suppress | None = None
+    other_references: tuple[str, ...] = ()

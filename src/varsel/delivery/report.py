@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from varsel.clock import Clock
 from varsel.db import Conn, Database
+from varsel.delivery import part_store
 from varsel.delivery import report_store as store
 from varsel.delivery.evidence import Effect, Fit, Standing, apply
+from varsel.delivery.part_store import Part
 from varsel.delivery.ports import Report, Verdict
 from varsel.delivery.report_store import Closed, Matched, Pending
 from varsel.delivery.retry import report_delay
@@ -48,18 +50,21 @@ class Inbox:
 class Reports:
     """Applies what came in."""
 
-    def __init__(self, db: Database, clock: Clock, waker: Waker, correction_period: timedelta) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, waker: Waker, correction_period: timedelta, *, batch: int = _BATCH
+    ) -> None:
         self._db = db
         self._clock = clock
         self._waker = waker
         self._correction_period = correction_period
+        self._batch = batch
 
     async def apply_reports(self) -> int:
         """Apply one batch of reports; returns how many it took. One that makes the batch fail is set aside as dead."""
         async with self._db.autocommit() as conn:
             await store.wake_parked(conn, now=self._clock.now())
         try:
-            return await self._apply(_BATCH)
+            return await self._apply(self._batch)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - one bad report must not hold up the others
@@ -92,16 +97,21 @@ class Reports:
             return 1
 
     async def _apply_all(self, conn: Conn, reports: Sequence[Pending], now: datetime) -> frozenset[OrderId]:
-        found = _Found(await store.match(conn, reports))
+        parts = await part_store.find(conn, {reference for report in reports for reference in report.references})
+        found = _Found(await store.match(conn, reports, parts), parts)
+        whole = await part_store.deliver(conn, found.arrived(reports))
         closed = []
         for report in reports:
             matches = found.of(report)
             if len(matches) == 1:
-                effect = self._effect(found.standing(matches[0]), report, now)
-                found.note(matches[0], effect)
+                [(matched, part)] = matches
+                effect = self._effect(found.standing(matched), report, now)
+                if part and report.verdict is Verdict.DELIVERED and part.submission not in whole:
+                    effect = Effect(Fit.APPLIED, why=f"part {part.number} of {part.total} arrived")
+                found.note(matched, effect)
                 if report.verdict is Verdict.COMPLAINT:
-                    found.complaints.add(matches[0].id)
-                closed.append(Closed(report.id, effect.fit, effect.why, notification=matches[0].id))
+                    found.complaints.add(matched.id)
+                closed.append(Closed(report.id, effect.fit, effect.why, notification=matched.id))
             else:
                 closed.append(_unmatched(report, len(matches), now))
         completed = await self._write(conn, found, now)
@@ -135,21 +145,41 @@ class Reports:
         )
 
 
+class _Match(NamedTuple):
+    """What a report is about. `part`: of the notification, if it is only about that."""
+
+    of: Matched
+    part: Part | None = None
+
+
 class _Found:
     """The matched notifications, before and after the batch: several reports may be about one of them."""
 
-    def __init__(self, matched: Sequence[Matched]) -> None:
+    def __init__(self, matched: Sequence[Matched], parts: Sequence[Part]) -> None:
         self._by_id = {m.id: m for m in matched}
-        self._by_reference: dict[tuple[str | None, str | None], list[Matched]] = defaultdict(list)
+        self._by_reference: dict[tuple[str | None, str | None], list[_Match]] = defaultdict(list)
         for m in matched:
-            self._by_reference[m.provider, m.reference].append(m)
+            self._by_reference[m.provider, m.reference].append(_Match(m))
+        for part in parts:
+            if part.notification in self._by_id:
+                match = _Match(self._by_id[part.notification], part)
+                self._by_reference[part.provider, part.reference].append(match)
         self.moves: dict[NotificationId, Standing] = {}
         self.complaints: set[NotificationId] = set()
 
-    def of(self, report: Pending) -> list[Matched]:
+    def of(self, report: Pending) -> Sequence["_Match"]:
+        """By the standings before the batch. Of several spellings, one of a message without a fate counts most."""
         if report.notification:
-            return [self._by_id[report.notification]] if report.notification in self._by_id else []
-        return self._by_reference[report.provider, report.reference] if report.reference else []
+            known = self._by_id.get(report.notification)
+            return [_Match(known)] if known else []
+        found = [self._by_reference[report.provider, reference] for reference in report.references]
+        open_ = [[match for match in matches if not match.of.standing.has_fate] for matches in found]
+        return next((matches for matches in [*(open_ if report.others else ()), *found] if matches), [])
+
+    def arrived(self, reports: Sequence[Pending]) -> list[Part]:
+        """The parts of which the reports say so."""
+        delivered = [self.of(report) for report in reports if report.verdict is Verdict.DELIVERED]
+        return [matches[0].part for matches in delivered if len(matches) == 1 and matches[0].part]
 
     def standing(self, matched: Matched) -> Standing:
         return self.moves.get(matched.id, matched.standing)

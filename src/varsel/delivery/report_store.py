@@ -9,19 +9,21 @@ from uuid import UUID
 
 from varsel.db import Conn, execute, fetch
 from varsel.delivery.evidence import Standing
+from varsel.delivery.part_store import Part
 from varsel.delivery.ports import Report, Suppress, Verdict
 from varsel.domain.ids import NotificationId, OrderId, ReportId, uuid7
 from varsel.domain.notification import Reason, State
 
 # A repeat changes nothing: each leaf has a unique key on (provider, event_key).
 INSERT = """
-INSERT INTO delivery_report (id, provider, event_key, channel, notification_id, provider_ref, verdict, reason, soft,
-                             raw_state, detail, payload, suppress, received_at)
-SELECT id, provider, event_key, channel, notification_id, provider_ref, verdict, reason, soft, raw_state, detail,
-       payload, suppress, %(now)s
+INSERT INTO delivery_report (id, provider, event_key, channel, notification_id, provider_ref, other_refs, verdict,
+                             reason, soft, raw_state, detail, payload, suppress, received_at)
+SELECT id, provider, event_key, channel, notification_id, provider_ref, other_refs, verdict, reason, soft, raw_state,
+       detail, payload, suppress, %(now)s
   FROM jsonb_to_recordset(%(reports)s::jsonb) AS t (
-       id uuid, provider text, event_key text, channel channel, notification_id uuid, provider_ref text, verdict text,
-       reason text, soft boolean, raw_state text, detail text, payload jsonb, suppress text)
+       id uuid, provider text, event_key text, channel channel, notification_id uuid, provider_ref text,
+       other_refs text[], verdict text, reason text, soft boolean, raw_state text, detail text, payload jsonb,
+       suppress text)
  ORDER BY provider, event_key
 ON CONFLICT DO NOTHING
 """
@@ -38,7 +40,7 @@ UPDATE delivery_report SET state = 'pending', wake_at = NULL
 """
 
 TAKE = """
-SELECT id, provider, notification_id, provider_ref, verdict, reason, soft, suppress, tries
+SELECT id, provider, notification_id, provider_ref, coalesce(other_refs, '{}'), verdict, reason, soft, suppress, tries
   FROM delivery_report WHERE state = 'pending' ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
@@ -73,17 +75,23 @@ COMPLETED = "SELECT id FROM orders WHERE id = ANY(%(orders)s) AND state = 'Compl
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A report in the inbox. `tries` counts earlier tries to match it."""
+    """A report in the inbox. `others`: how its reference may be written too. `tries`: earlier ones to match it."""
 
     id: ReportId
     provider: str
     notification: NotificationId | None
     reference: str | None
+    others: tuple[str, ...]
     verdict: Verdict
     reason: Reason | None
     soft: bool
     suppress: Suppress | None
     tries: int
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The likeliest first."""
+        return () if self.reference is None or self.notification else (self.reference, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +132,11 @@ async def take_pending(conn: Conn, *, limit: int) -> list[Pending]:
     return await fetch(conn, TAKE, {"limit": limit}, _pending)
 
 
-async def match(conn: Conn, reports: Sequence[Pending]) -> list[Matched]:
-    """The notifications that the reports may be about, locked."""
+async def match(conn: Conn, reports: Sequence[Pending], parts: Sequence[Part]) -> list[Matched]:
+    """The notifications that the reports may be about, locked. `parts`: those that the references may mean."""
     params = {
-        "ids": [r.notification for r in reports if r.notification],
-        "references": [r.reference for r in reports if r.reference and not r.notification],
+        "ids": [*(r.notification for r in reports if r.notification), *(part.notification for part in parts)],
+        "references": [reference for r in reports for reference in r.references],
     }
     return await fetch(conn, MATCH, params, _matched)
 
@@ -170,6 +178,7 @@ def _row(report: Report) -> dict[str, Any]:
         "channel": report.channel,
         "notification_id": str(report.notification) if report.notification else None,
         "provider_ref": report.reference,
+        "other_refs": report.other_references or None,
         "verdict": report.verdict,
         "reason": report.reason,
         "soft": report.soft,
@@ -185,6 +194,7 @@ def _pending(
     provider: str,
     notification: UUID | None,
     reference: str | None,
+    others: Sequence[str],
     verdict: str,
     reason: str | None,
     soft: bool,
@@ -196,6 +206,7 @@ def _pending(
         provider,
         NotificationId(notification) if notification else None,
         reference,
+        tuple(others),
         Verdict(verdict),
         Reason(reason) if reason else None,
         soft,

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from varsel.db import Conn, ReadConn, execute, fetch
-from varsel.delivery import suppression_store
+from varsel.delivery import part_store, suppression_store
+from varsel.delivery.part_store import Taken
+from varsel.delivery.ports import Parts
 from varsel.delivery.suppression import NewEntry
 from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, WorkerId
 from varsel.domain.notification import Channel, Reason, State
@@ -180,6 +182,7 @@ class Recorded(NamedTuple):
     missed: bool = False  # the provider could not take it: others come before it next time
     suppress: NewEntry | None = None
     entry: UUID | None = None
+    parts: Parts | None = None
 
 
 class Share(NamedTuple):
@@ -278,6 +281,7 @@ async def conclude(
     """
     completed = await fates.count_fates(conn, fated, now=now)
     await _write_ledger(conn, rows, now)
+    await part_store.keep(conn, [Taken(r.id, r.provider, r.parts) for r in rows if r.parts])
     await _mind_suppression(conn, rows, now)
     return completed
 

@@ -102,13 +102,16 @@ def beyond_gsm_7(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def segment(text: str) -> Segments:
-    """Cut `text` into segments, greedily: no character ever straddles two (a plain division would undercount)."""
+def segment(text: str, *, header: int = 6) -> Segments:
+    """Cut `text` into segments, greedily: no character ever straddles two (a plain division would undercount).
+
+    `header`: octets that say in each of several segments which one it is, of the 140 that a segment has.
+    """
     if _GSM_7.fullmatch(text):
-        units = len(text) + len(_EXTENDED.findall(text))
-        return Segments(Alphabet.GSM_7, units, _cut(text, units, 160, 153, lambda c: 2 if c in _EXTENSION else 1))
-    units = _ucs2_units(text)
-    return Segments(Alphabet.UCS_2, units, _cut(text, units, 70, 67, lambda c: 2 if c > "\uffff" else 1))
+        units, each = len(text) + len(_EXTENDED.findall(text)), (140 - header) * 8 // 7
+        return Segments(Alphabet.GSM_7, units, _cut(text, units, 160, each, lambda c: 2 if c in _EXTENSION else 1))
+    units, each = _ucs2_units(text), (140 - header) // 2
+    return Segments(Alphabet.UCS_2, units, _cut(text, units, 70, each, lambda c: 2 if c > "\uffff" else 1))
 
 
 def _cut(text: str, units: int, single: int, each: int, cost: Callable[[str], int]) -> tuple[str, ...]:
