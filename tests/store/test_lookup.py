@@ -276,6 +276,24 @@ async def test_a_look_up_among_50_000_people_uses_the_key(database: Database) ->
     assert "Seq Scan" not in plan
 
 
+async def test_a_look_up_of_thousands_of_organisations_reads_no_whole_register(database: Database) -> None:
+    numbers = [f"{n:09}" for n in range(20_000)]
+    async with database.autocommit() as conn:
+        for sql in (
+            "INSERT INTO registry.organisation (org_no, source, changed_at) SELECT n, 'file', now() FROM {}",
+            "INSERT INTO registry.org_address (registry_id, org_no, kind, address, source, changed_at)"
+            " SELECT n, n, 'email', 'post@example.com', 'file', now() FROM {}",
+        ):
+            await execute(conn, sql.format("unnest(%(numbers)s::text[]) AS u (n)"), {"numbers": numbers})
+        await execute(conn, "ANALYZE registry.organisation, registry.org_address", {})
+    params = {"numbers": numbers[::4], "usable_only": False}
+    async with database.reading() as conn:
+        plan = "\n".join(await fetch(conn, f"EXPLAIN {store.ORGANISATIONS}", params, str))
+    assert "org_address_org" in plan
+    assert "organisation_pkey" in plan
+    assert "Seq Scan" not in plan
+
+
 @pytest.mark.assertion("registries", 39, 82)
 async def test_nothing_asked_needs_no_database(dsn: str) -> None:
     directory = LocalDirectory(Database(dsn, size=1, name="never opened"), RegistrySettings())
