@@ -1,6 +1,7 @@
 """Events out: what happens to an order reaches who asked for it, signed, in order, and again until it is taken."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -450,3 +451,21 @@ async def test_at_most_five_requests_are_under_way_and_one_for_each_shipment(hoo
     for order in orders:
         seqs = [got.seq for got in receiver.events if got.shipment == str(order)]
         assert seqs == sorted(seqs)
+
+
+async def test_addresses_urls_and_secrets_are_in_no_log(
+    hooks: Hooks, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    receiver.answer = lambda _: 500
+    id_, secret = await hooks.subscribe(receiver.url + "?token=hush", destinations=True)
+    await hooks.happen(None)
+    pusher = hooks.pusher()
+    for _ in range(30):
+        await pusher.run()
+        hooks.road.clock.advance(HOUR)
+    assert await hooks.state(id_) == ("paused", "failing")
+    ours = [str(vars(record)) for record in caplog.records if record.name != "aiohttp.access"]  # the receiver's
+    assert any("webhook stopped" in text for text in ours)
+    for private in ("kari@example.com", "hush", secret, "case-17"):
+        assert not [text for text in ours if private in text]
