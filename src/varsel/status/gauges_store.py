@@ -74,7 +74,8 @@ SELECT count(*), count(*) FILTER (WHERE EXISTS (
 """
 
 PROVIDERS: Final = """
-SELECT name, channel, stopped OR coalesce(greatest(paused_until, breaker_until) > statement_timestamp(), false), failures
+SELECT name, channel,
+       stopped OR coalesce(greatest(paused_until, breaker_until) > statement_timestamp(), false), failures
   FROM provider ORDER BY name
 """
 
