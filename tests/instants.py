@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from road import LIFETIME, UNKNOWN_WAIT, Road
+from road import LIFETIME, Road
 from varsel.delivery import render
 from varsel.delivery.now import SendNow
-from varsel.delivery.outcome import Rules
 from varsel.delivery.ports import Email, Sms
 from varsel.delivery.store import Claimed, Templates
 from varsel.domain.ids import ChainId, WorkerId, uuid7
@@ -40,9 +39,8 @@ class ApiProcess:
 
     def __post_init__(self) -> None:
         road = self.road
-        rules = Rules(road.settle_after, UNKNOWN_WAIT, 60, road.window)
-        common = (road.clock, road.waker, rules)
-        mail = SendNow[Email](road.db, road.mail_pool(), _email, *common, patience=self.patience)
+        common = (road.clock, road.waker, road.send_rules())
+        mail = SendNow[Email](road.db, road.mail_pool(), road.email, *common, patience=self.patience)
         sms = SendNow[Sms](road.db, road.sms_pool(), _sms, *common, patience=self.patience)
         senders: dict[Channel, InstantSender] = {Channel.EMAIL: mail, Channel.SMS: sms}
         self.instants = Instants(

@@ -13,6 +13,7 @@ from varsel.db import Database, fetch, fetch_value
 from varsel.delivery import render
 from varsel.delivery.asking import AskedProvider, Asker
 from varsel.delivery.choice import Routing
+from varsel.delivery.guard import Guard
 from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.pool import Pool
 from varsel.delivery.ports import Asking, Email, Report, Sms, Verdict
@@ -32,6 +33,7 @@ from varsel.recipients.ports import ContactDirectory
 from varsel.resolution.due import Resolution
 from varsel.resolution.fallback import Fallbacks
 from varsel.resolution.plan import Rules as ResolutionRules
+from varsel.settings import Settings
 from varsel.status.feed import number_feed
 from varsel.wakeup import Waker
 
@@ -75,6 +77,7 @@ class Road:
     more_sms: list[tuple[FakeProvider, Routing]] = field(default_factory=list)
     limits: Limits = unlimited  # of creators
     fail_closed_creators: tuple[str, ...] = ()
+    guard: Guard = field(default_factory=lambda: Guard.configured(Settings()))  # without a suppression list
 
     def __post_init__(self) -> None:
         self.waker = Waker(self.db)
@@ -135,20 +138,26 @@ class Road:
             ResolutionRules(self.window, LIFETIME, timedelta(seconds=60)),
             outages=self.outages,
         )
-        rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
-        mail = Sending[Email](self.db, self.mail_pool(), _email, self.clock, self.waker, rules, worker)
+        rules = self.send_rules()
+        mail = Sending[Email](self.db, self.mail_pool(), self.email, self.clock, self.waker, rules, worker)
         sms = Sending[Sms](self.db, self.sms_pool(), _sms, self.clock, self.waker, rules, worker)
         return Worker(worker, resolution, mail, sms, fallbacks)
 
     def askers(self) -> list[Asker]:
         """One for each provider that can be asked."""
-        rules = SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window)
+        rules = self.send_rules()
         return [Asker(self.db, asked, channel, self.clock, self.waker, rules) for asked, channel in self._asked()]
 
     def _asked(self) -> list[tuple[AskedProvider, Channel]]:
         mail = [(provider, Channel.EMAIL) for provider in (self.mail, *(p for p, _ in self.more_mail))]
         sms = [(provider, Channel.SMS) for provider in (self.sms, *(p for p, _ in self.more_sms))]
         return [(cast(AskedProvider, p), channel) for p, channel in (*mail, *sms) if isinstance(p, Asking)]
+
+    def send_rules(self) -> SendRules:
+        return SendRules(self.settle_after, UNKNOWN_WAIT, 60, self.window, gate=self.guard.gate)
+
+    def email(self, row: Claimed, templates: Templates) -> Email | None:
+        return self.guard.email(row, templates, now=self.clock.now())
 
     def mail_pool(self) -> Pool[Email]:
         return Pool(self.db, Channel.EMAIL, [(self.mail, self.mail_routing), *self.more_mail])
@@ -175,8 +184,8 @@ class Road:
         """Everything that is due now, until nothing is: resolve, send, apply, wake, expire, number."""
         worker = await self.worker()
         sweeper = self.sweeper()
-        reports = Reports(self.db, self.clock, self.waker, timedelta(days=14))
         askers = self.askers()
+        reports = Reports(self.db, self.clock, self.waker, timedelta(days=14), key=self.guard.key)
         while True:
             done = await worker.round() + sum([await asker.ask_due() for asker in askers])
             done += await reports.apply_reports() + await sweeper.wake_due()
@@ -265,10 +274,6 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], s
             if value if isinstance(value, bool) else await value:
                 return
             await asyncio.sleep(0.001)
-
-
-def _email(row: Claimed, templates: Templates) -> Email | None:
-    return render.email(row, templates.email) if templates.email else None
 
 
 def _sms(row: Claimed, templates: Templates) -> Sms | None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from fakes import FakeDirectory
@@ -22,6 +23,7 @@ from varsel.api.requests import Intake
 from varsel.api.server import Timeouts, serve
 from varsel.clock import Clock, ManualClock
 from varsel.db import Database
+from varsel.delivery.guard import Guard
 from varsel.domain.order import Chain, Order
 from varsel.domain.schedule import SendWindow
 from varsel.issuer import CREATE_SCOPE, DevelopmentIssuer
@@ -31,7 +33,7 @@ from varsel.preview.prices import Prices
 from varsel.recipients.ports import ContactDirectory
 from varsel.recipients.schemes import identifiers_of
 from varsel.resolution.plan import Rules
-from varsel.settings import Settings
+from varsel.settings import Settings, SuppressionSettings
 from varsel.status.feed import FeedReader
 from varsel.wakeup import Work
 
@@ -182,7 +184,7 @@ def make_parts(
     """An API that accepts the tokens of the home's development issuer. `directory`: of previews and look-ups."""
     directory = directory or FakeDirectory()
     issuer = DevelopmentIssuer(home)
-    server = settings.server
+    server, guard = settings.server, Guard.configured(keyed(settings))
     return ApiParts(
         settings=settings,
         clock=clock,
@@ -193,6 +195,7 @@ def make_parts(
             max_body_bytes=server.max_body_bytes,
             max_waiting_bytes=server.max_waiting_body_bytes,
             identifiers=identifiers_of(settings.registry),
+            contents=guard.contents,
         ),
         register=register,
         register_chain=register_chain or Orders().register_chain,
@@ -200,9 +203,16 @@ def make_parts(
         feed=FeedReader(database, max_waiting=settings.feed.max_waiting),
         previewer=Previewer(directory, clock, RULES, PRICES),
         directory=directory,
+        guard=guard,
         wake=wake,
         issuer=issuer,
     )
+
+
+def keyed(settings: Settings) -> Settings:
+    """With a key of the suppression list, if there is none: every process that is started by a command has one."""
+    given = SuppressionSettings(key=SecretStr("a key of the tests"))
+    return settings if settings.suppression.key else settings.model_copy(update={"suppression": given})
 
 
 @asynccontextmanager

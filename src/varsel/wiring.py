@@ -1,9 +1,9 @@
 """The one place that reads settings and builds the parts: pools, clock, providers, stages."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 from varsel.clock import SystemClock
@@ -13,6 +13,8 @@ from varsel.delivery.asking import AskedProvider, Asker
 from varsel.delivery.balance import Balancer
 from varsel.delivery.choice import Routing
 from varsel.delivery.composed import Composing
+from varsel.delivery.gate import Withheld
+from varsel.delivery.guard import Guard
 from varsel.delivery.now import SendNow
 from varsel.delivery.outcome import Rules as SendRules
 from varsel.delivery.pool import BreakerRules, Pool
@@ -22,7 +24,7 @@ from varsel.delivery.send import Sending
 from varsel.delivery.store import Claimed, Templates
 from varsel.delivery.sweep import Sweeper
 from varsel.domain.attachments import FileStores
-from varsel.domain.ids import WorkerId
+from varsel.domain.ids import NotificationId, WorkerId
 from varsel.domain.notification import Channel
 from varsel.domain.schedule import SendWindow
 from varsel.orders.instant import Instants
@@ -67,6 +69,10 @@ class Parts:
         field(default_factory=list)
     )
     _pools: "Pools | None" = None
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = Guard.configured(self.settings)
 
     @property
     def directory(self) -> ContactDirectory:
@@ -131,7 +137,16 @@ class Parts:
             Prices(prices.currency, prices.email, prices.sms),
             user_addresses=self.settings.processing.lookup_user_addresses_at_order,
             outages=self.registers.outages,
+            withheld=self._withheld,
         )
+
+    async def _withheld(self, messages: Sequence[Email | Sms], at: datetime) -> dict[NotificationId, Withheld]:
+        """What would not be handed over at that instant, whichever provider's turn it is."""
+        async with self.db.reading() as conn:
+            found = await self.guard.gate.withheld(conn, messages, now=at)
+        channels = {message.id: "email" if isinstance(message, Email) else "sms" for message in messages}
+        names = {c: [p.name for p in self.settings.providers if p.channel == c] for c in ("email", "sms")}
+        return {id_: held for id_, held in found.items() if held.stops(*names[channels[id_]])}
 
     def senders(self, worker: WorkerId) -> list[Sender]:
         """One for each channel that has a provider, and one for emails with attachments."""
@@ -139,7 +154,7 @@ class Parts:
         delivery, pools = self.settings.delivery, self.pools()
         if pools.email:
             rules = self._send_rules(delivery.settle_email_after)
-            senders.append(Sending(self.db, pools.email, _email, self.clock, self.waker, rules, worker))
+            senders.append(Sending(self.db, pools.email, self._email, self.clock, self.waker, rules, worker))
             senders.append(self._composing(pools.email, rules, worker))
         if pools.sms:
             rules = self._send_rules(delivery.settle_sms_after)
@@ -160,7 +175,7 @@ class Parts:
             self.db,
             pool,
             files,
-            _email,
+            self._email,
             self.clock,
             self.waker,
             rules,
@@ -174,7 +189,7 @@ class Parts:
         delivery, pools = self.settings.delivery, self.pools()
         if pools.email:
             rules = self._send_rules(delivery.settle_email_after)
-            senders[Channel.EMAIL] = SendNow(self.db, pools.email, _email, self.clock, self.waker, rules)
+            senders[Channel.EMAIL] = SendNow(self.db, pools.email, self._email, self.clock, self.waker, rules)
         if pools.sms:
             rules = self._send_rules(delivery.settle_sms_after)
             senders[Channel.SMS] = SendNow(self.db, pools.sms, _sms, self.clock, self.waker, rules)
@@ -229,7 +244,8 @@ class Parts:
         return Balancer(self.db, self.clock, (pools.email, pools.sms))
 
     def reports(self) -> Reports:
-        return Reports(self.db, self.clock, self.waker, self.settings.delivery.correction_period)
+        period = self.settings.delivery.correction_period
+        return Reports(self.db, self.clock, self.waker, period, key=self.guard.key)
 
     def webhooks(self) -> Webhooks:
         settings = self.settings.webhooks
@@ -273,7 +289,17 @@ class Parts:
 
     def _send_rules(self, settle_after: timedelta | None) -> SendRules:
         delivery = self.settings.delivery
-        return SendRules(settle_after, delivery.unknown_wait, delivery.max_attempts, self.window, delivery.max_resends)
+        return SendRules(
+            settle_after,
+            delivery.unknown_wait,
+            delivery.max_attempts,
+            self.window,
+            delivery.max_resends,
+            self.guard.gate,
+        )
+
+    def _email(self, row: Claimed, templates: Templates) -> Email | None:
+        return self.guard.email(row, templates, now=self.clock.now())
 
     async def close(self) -> None:
         await self.waker.close()
@@ -331,10 +357,6 @@ def webhook_addresses(settings: Settings) -> Addresses:
     webhooks = settings.webhooks
     http = settings.environment != "production"
     return Addresses(webhooks.private_hosts, webhooks.ports, http=http, loopback_http=webhooks.loopback_http)
-
-
-def _email(row: Claimed, templates: Templates) -> Email | None:
-    return render.email(row, templates.email) if templates.email else None
 
 
 def _sms(row: Claimed, templates: Templates) -> Sms | None:

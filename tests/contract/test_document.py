@@ -123,8 +123,8 @@ def test_identifiers_of_other_countries_are_not_called_wrong(tmp_path: Path) -> 
     clock, nowhere = SystemClock(), Database("host=127.0.0.1 port=1", size=1, name="never opened")
     parts = make_parts(tmp_path, clock, nowhere, Orders().register)
     danish = Identifiers((Scheme("cpr", Party.PERSON, re.compile(r"[0-9]{10}")),))
-    limits = {"max_body_bytes": 1_000, "max_waiting_bytes": 10_000}
-    app = create_app(replace(parts, intake=Intake(clock, identifiers=danish, **limits)))
+    intake = Intake(clock, max_body_bytes=1_000, max_waiting_bytes=10_000, identifiers=danish)
+    app = create_app(replace(parts, intake=intake))
     person = app.openapi()["components"]["schemas"]["RecipientPersonBody"]["properties"]["nationalIdentityNumber"]
     assert re.search(person["pattern"], "0707614285")
 

@@ -21,13 +21,14 @@ from serving import serving
 from varsel.api.server import Timeouts
 from varsel.clock import ManualClock
 from varsel.db import Database, fetch
-from varsel.delivery import render
+from varsel.delivery import suppression_store
 from varsel.delivery.choice import Routing
 from varsel.delivery.composed import Composing
+from varsel.delivery.guard import Guard
 from varsel.delivery.outcome import Rules
 from varsel.delivery.pool import Pool
 from varsel.delivery.ports import Email, Verdict
-from varsel.delivery.store import Claimed, Templates
+from varsel.delivery.suppression import Ground
 from varsel.domain.attachments import FileStores
 from varsel.domain.ids import ChainId, OrderId, WorkerId, uuid7
 from varsel.domain.notification import Channel
@@ -37,10 +38,11 @@ from varsel.orders.register import Register, Registered
 from varsel.providers.attachments import HttpAttachments
 from varsel.providers.smtp import SmtpProvider
 from varsel.resolution.ports import Verdict as Condition
-from varsel.settings import BounceSettings, SmtpProviderSettings
+from varsel.settings import BounceSettings, Settings, SmtpProviderSettings
 from varsel.simulators.blobs import BlobStore, content_of
 from varsel.simulators.smtp import SmtpSimulator
 
+DEFAULTS = Settings()
 IMPATIENT = Timeouts(shutdown=timedelta())
 SECRET = "sig=c2VjcmV0"
 LAPSED = timedelta(minutes=1)
@@ -102,12 +104,13 @@ async def post_office(
     max_bytes: int = 20_000_000,
     max_attempts: int = 60,
     size: int = 10_000_000,
+    settings: Settings = DEFAULTS,
 ) -> AsyncIterator[Post]:
-    road = Road(database, clock)
+    road = Road(database, clock, guard=Guard.configured(settings))
     blobs = BlobStore()
     async with serving(blobs.app, IMPATIENT) as port, SmtpSimulator(max_bytes=size) as simulator:
-        settings = SmtpProviderSettings(name="mail", host="127.0.0.1", port=simulator.port, tls="none")
-        provider = SmtpProvider(settings, BounceSettings(), clock)
+        account = SmtpProviderSettings(name="mail", host="127.0.0.1", port=simulator.port, tls="none")
+        provider = SmtpProvider(account, BounceSettings(), clock)
         files = HttpAttachments(
             FileStores(loopback_http=True),
             parallel=5,
@@ -117,8 +120,8 @@ async def post_office(
         )
         pool = Pool[Email](database, Channel.EMAIL, [(provider, Routing())])
         worker = await beat.begin(database, kind="worker", lease=timedelta(seconds=30))
-        rules = Rules(timedelta(hours=6), UNKNOWN_WAIT, max_attempts, road.window)
-        composing = Composing(database, pool, files, _email, clock, road.waker, rules, worker, at_once=5)
+        rules = Rules(timedelta(hours=6), UNKNOWN_WAIT, max_attempts, road.window, gate=road.guard.gate)
+        composing = Composing(database, pool, files, road.email, clock, road.waker, rules, worker, at_once=5)
         register = Register(database, road.directory, clock, road.waker)
         try:
             yield Post(road, blobs, f"http://127.0.0.1:{port}", simulator, worker, composing, register)
@@ -133,10 +136,6 @@ async def post_office(
 async def post(database: Database, clock: ManualClock) -> AsyncIterator[Post]:
     async with post_office(database, clock) as office:
         yield office
-
-
-def _email(row: Claimed, templates: Templates) -> Email | None:
-    return render.email(row, templates.email) if templates.email else None
 
 
 async def sizes(road: Road) -> list[int | None]:
@@ -169,6 +168,26 @@ async def test_an_email_without_files_goes_the_ordinary_way(post: Post) -> None:
     await post.work()
     assert len(post.road.mail.sent) == 1
     assert not post.mails
+
+
+@pytest.mark.assertion("channels", 97)
+async def test_for_a_suppressed_address_not_even_files_are_fetched(database: Database, clock: ManualClock) -> None:
+    keyed = Settings.model_validate({"suppression": {"key": "a key of this test"}})
+    async with post_office(database, clock, settings=keyed) as post:
+        key = post.road.guard.key
+        assert key
+        now = clock.now()
+        entry = key.entry(
+            Ground.MANUAL, Channel.EMAIL, "kari@example.com", creator=None, provider=None, source="a test", now=now
+        )
+        assert entry
+        async with database.transaction() as conn:
+            await suppression_store.add(conn, [entry], now=now)
+        order = await post.order("/ok/a.pdf")
+        await post.work()
+        assert await post.road.outcomes(order) == [("email", "Failed_SupressedRecipient")]
+        assert not post.blobs.requests
+        assert not post.mails
 
 
 @pytest.mark.assertion("processing", 133)

@@ -11,12 +11,19 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from varsel import settings
 from varsel.cli.child_settings import sandbox_values, toml, write_settings
 from varsel.cli.main import COMMANDS, cli
-from varsel.cli.startup import Refused, is_loopback, listen, load_settings, refuse_unsafe
+from varsel.cli.startup import (
+    Refused,
+    is_loopback,
+    listen,
+    load_settings,
+    refuse_unsafe,
+    with_suppression_key,
+)
 from varsel.settings import Settings, SmtpProviderSettings
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -148,3 +155,24 @@ def test_the_list_of_commands_says_what_each_command_says_of_itself(name: str) -
     command = cli.get_command(click.Context(cli), name)
     assert command
     assert command.get_short_help_str(100) == COMMANDS[name].help
+
+
+# The key of the suppression list
+
+
+def test_outside_production_a_home_gets_a_key_that_stays(home: Path) -> None:
+    chosen = settings.load({"VARSEL_HOME": str(home)})
+    first, again = (with_suppression_key(chosen).suppression.key for _ in range(2))
+    assert first
+    assert first == again
+    assert (home / "suppression.key").stat().st_mode & 0o077 == 0
+    assert len(first.get_secret_value()) >= 40
+    given = settings.load({"VARSEL_HOME": str(home), "VARSEL_SUPPRESSION__KEY": "ours"})
+    assert with_suppression_key(given).suppression.key == SecretStr("ours")
+
+
+def test_production_runs_only_with_a_key_of_the_settings(home: Path) -> None:
+    chosen = settings.load({"VARSEL_HOME": str(home), "VARSEL_ENVIRONMENT": "production"})
+    with pytest.raises(Refused, match=r"suppression\.key"):
+        with_suppression_key(chosen)
+    assert not (home / "suppression.key").exists()

@@ -29,7 +29,9 @@ from varsel.api.problems import Invalid, Refusal, over_limit, unavailable
 from varsel.api.profile import profile_routes
 from varsel.api.shipments import shipment_routes
 from varsel.api.support import support_routes
+from varsel.api.suppressions import suppression_routes
 from varsel.api.triggers import trigger_routes
+from varsel.api.unsubscribe import unsubscribe_routes
 from varsel.api.webhooks import webhook_routes
 from varsel.domain.errors import OverLimit, Unavailable
 
@@ -51,6 +53,8 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *explain_routes(parts),
             *support_routes(parts),
             *preview_routes(parts),
+            *suppression_routes(parts),
+            *unsubscribe_routes(parts),
             *trigger_routes(parts),
             *metrics_routes(parts),
             *metrics_file_routes(parts),

@@ -15,25 +15,36 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, from_json
 
 from varsel.api.problems import MAX_ERRORS, Invalid
+from varsel.domain.content import Content
 from varsel.domain.schemes import NORWEGIAN, Identifiers
 
 CHUNK: Final = 1_000
 """Elements of a long list that are handled before other requests get their turn."""
 
+_ANY_CONTENT: Final = Content()
 _BOM: Final = b"\xef\xbb\xbf"
 _names: Final[dict[str, str]] = {}  # property name, as written and in lower case → as the contract writes it
 
 
 class Findings:
-    """Broken rules, by the path of the property. `identifiers`: those that are taken here."""
+    """Broken rules, by the path of the property. `identifiers`: those that are taken here. `content`: the caller's.
 
-    def __init__(self, identifiers: Identifiers = NORWEGIAN) -> None:
+    `warnings` break no rule: the answer tells them.
+    """
+
+    def __init__(self, identifiers: Identifiers = NORWEGIAN, content: Content = _ANY_CONTENT) -> None:
         self.identifiers = identifiers
+        self.content = content
         self.errors: dict[str, list[str]] = {}
+        self.warnings: dict[str, list[str]] = {}
 
     def add(self, path: str, message: str) -> None:
         if len(self.errors) < MAX_ERRORS:
             self.errors.setdefault(path, []).append(message)
+
+    def warn(self, path: str, message: str) -> None:
+        if len(self.warnings) < MAX_ERRORS:
+            self.warnings.setdefault(path, []).append(message)
 
 
 class Body(BaseModel):
@@ -69,10 +80,10 @@ class Body(BaseModel):
 B = TypeVar("B", bound=Body)
 
 
-async def parse(model: type[B], data: bytes | bytearray, now: datetime, identifiers: Identifiers = NORWEGIAN) -> B:
-    """A checked body, or `Invalid` with all errors of the first stage that has any."""
+async def parse(model: type[B], data: bytes | bytearray, now: datetime, findings: Findings | None = None) -> B:
+    """A checked body, or `Invalid` with all errors of the first stage that has any. `findings`: where these come."""
     body = await _validated(model, data)
-    findings = Findings(identifiers)
+    findings = findings or Findings()
     await body.check(now, findings)
     if findings.errors:
         raise Invalid(findings.errors)

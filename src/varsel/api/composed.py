@@ -32,8 +32,8 @@ def composed_routes(parts: ApiParts) -> Sequence[BaseRoute]:
             chain, order = taken.body.to_chain(taken.creator, taken.now, parts.settings.senders)
             outcome = await parts.register_chain(chain, [order])
         if isinstance(outcome, Repeated):
-            return chains.repeated(parts.settings, chain, outcome)
-        return chains.created(parts.base, chain, [order])
+            return chains.repeated(parts.settings, chain, outcome, taken.warnings)
+        return chains.created(parts.base, chain, [order], taken.warnings)
 
     return [
         JsonRoute(

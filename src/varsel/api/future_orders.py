@@ -56,9 +56,9 @@ class _FutureOrderRoutes:
             outcome = await self._parts.register_chain(chain, orders)
         match outcome:
             case Registered():
-                return chains.created(self._parts.base, chain, orders)
+                return chains.created(self._parts.base, chain, orders, taken.warnings)
             case Repeated():
-                return chains.repeated(self._parts.settings, chain, outcome)
+                return chains.repeated(self._parts.settings, chain, outcome, taken.warnings)
             case Unreachable():
                 raise altinn("NOT-00001")
 

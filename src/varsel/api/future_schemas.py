@@ -1,13 +1,13 @@
 """Bodies of v2 answers (http-api 13.1, 16)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from pydantic import ConfigDict, RootModel
 
 from varsel.api.bodies import CHUNK
-from varsel.api.schemas import Answer, Instant, SmsReceiptAnswer
+from varsel.api.schemas import Answer, Instant, SmsReceiptAnswer, Warnings, warned
 from varsel.domain.ids import ChainId, OrderId
 from varsel.domain.notification import Channel
 from varsel.domain.order import ORDER_STATE_NAMES, OrderKind, OrderState
@@ -46,15 +46,18 @@ class ChainNotification(ChainShipment):
 
 
 class ChainAccepted(Answer):
+    """`contentWarnings` are our addition (channels 6.7)."""
+
     notification_order_id: UUID
     notification: ChainNotification
+    content_warnings: Warnings | None = None
 
     @classmethod
-    def of(cls, chain: ChainId, shipments: Sequence[Part]) -> "ChainAccepted":
+    def of(cls, chain: ChainId, shipments: Sequence[Part], warnings: Mapping[str, Sequence[str]]) -> "ChainAccepted":
         """`shipments`: the main order first, then the reminders in the order of the request."""
         main, *reminders = [ChainShipment.of(shipment) for shipment in shipments]
         notification = ChainNotification(**dict(main), reminders=tuple(reminders) or None)
-        return cls(notification_order_id=chain, notification=notification)
+        return cls(notification_order_id=chain, notification=notification, content_warnings=warned(warnings))
 
 
 class ShipmentState(Answer):

@@ -58,5 +58,5 @@ class _InstantRoutes:
             chain, order, time_to_live = taken.body.to_order(taken.creator, taken.now, parts.settings.senders)
             outcome = await parts.place_instant(chain, order, time_to_live)
         if isinstance(outcome, Repeated):
-            return chains.repeated(parts.settings, chain, outcome)
-        return chains.created(parts.base, chain, [order])
+            return chains.repeated(parts.settings, chain, outcome, taken.warnings)
+        return chains.created(parts.base, chain, [order], taken.warnings)

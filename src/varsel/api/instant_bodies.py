@@ -7,7 +7,16 @@ from typing import Annotated, Final
 
 from varsel.api.bodies import Body, Findings
 from varsel.api.fields import OneOf, RequiredText, Text
-from varsel.api.rules import NOT_A_MOBILE, NOT_AN_EMAIL, check_sms_length, one_line, unless_blank
+from varsel.api.rules import (
+    NOT_A_MOBILE,
+    NOT_AN_EMAIL,
+    check_email_sender,
+    check_sms_length,
+    check_sms_sender,
+    check_text,
+    one_line,
+    unless_blank,
+)
 from varsel.api.shapes import EmailText, LifeSeconds, MobileText
 from varsel.domain.address import valid_email, valid_mobile
 from varsel.domain.ids import ChainId, OrderId, uuid7
@@ -56,6 +65,8 @@ class InstantSmsBody(Body):
             wrong = f"The value must be between {_SHORTEST_LIFE} and {_LONGEST_LIFE}."
             findings.add(f"{path}.TimeToLiveInSeconds", wrong)
         check_sms_length(self.sms_settings.body, f"{path}.SmsSettings.Body", findings)
+        check_text(self.sms_settings.body, f"{path}.SmsSettings.Body", findings)
+        check_sms_sender(self.sms_settings.sender, f"{path}.SmsSettings.Sender", findings)
 
     def message(self, senders: SenderSettings) -> InstantMessage:
         settings = self.sms_settings
@@ -80,9 +91,12 @@ class InstantEmailBody(Body):
     def check_rules(self, path: str, findings: Findings) -> None:
         if not valid_email(self.email_address):
             findings.add(f"{path}.EmailAddress", NOT_AN_EMAIL)
-        sender = self.email_settings.sender_email_address
-        if sender is not None and not valid_email(sender):
-            findings.add(f"{path}.EmailSettings.SenderEmailAddress", NOT_AN_EMAIL)
+        settings, path = self.email_settings, f"{path}.EmailSettings"
+        if settings.sender_email_address is not None and not valid_email(settings.sender_email_address):
+            findings.add(f"{path}.SenderEmailAddress", NOT_AN_EMAIL)
+        check_email_sender(settings.sender_email_address, f"{path}.SenderEmailAddress", findings)
+        check_text(settings.subject, f"{path}.Subject", findings)
+        check_text(settings.body, f"{path}.Body", findings, markup=settings.content_type is ContentType.HTML)
 
     def message(self, senders: SenderSettings) -> InstantMessage:
         settings = self.email_settings

@@ -22,13 +22,23 @@ from varsel.api.links import LINKS
 from varsel.api.profile_examples import PROFILE_ANSWERS, PROFILE_BODIES
 from varsel.api.schemas import Problem
 from varsel.api.shapes import ORGANISATION_PATTERN, PERSON_PATTERN
+from varsel.api.suppression_examples import SUPPRESSION_ANSWERS, SUPPRESSION_BODIES
 from varsel.api.webhook_examples import WEBHOOK_ANSWERS, WEBHOOK_BODIES
 from varsel.domain.schemes import NORWEGIAN, Identifiers
 from varsel.issuer import CREATE_SCOPE
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
-_EXAMPLES: Final = {**BODIES, **PROFILE_BODIES, **WEBHOOK_BODIES, **ANSWERS, **PROFILE_ANSWERS, **WEBHOOK_ANSWERS}
+_EXAMPLES: Final = {
+    **BODIES,
+    **PROFILE_BODIES,
+    **SUPPRESSION_BODIES,
+    **WEBHOOK_BODIES,
+    **ANSWERS,
+    **PROFILE_ANSWERS,
+    **SUPPRESSION_ANSWERS,
+    **WEBHOOK_ANSWERS,
+}
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {

@@ -14,8 +14,11 @@ from varsel.api.rules import (
     NOT_AN_EMAIL,
     SMS_CHANNELS,
     check_action,
+    check_email_sender,
     check_not_blank,
     check_sms_length,
+    check_sms_sender,
+    check_text,
     is_public_url,
     one_line,
     unless_blank,
@@ -93,6 +96,9 @@ class EmailTemplateBody(Body):
     def check_texts(self, findings: Findings) -> None:
         check_not_blank(self.subject, "EmailTemplate.Subject", findings)
         check_not_blank(self.body, "EmailTemplate.Body", findings)
+        check_email_sender(self.from_address, "EmailTemplate.FromAddress", findings)
+        check_text(self.subject, "EmailTemplate.Subject", findings)
+        check_text(self.body, "EmailTemplate.Body", findings, markup=self.content_type is ContentType.HTML)
 
     def to_template(self, senders: SenderSettings) -> EmailTemplate:
         sender = self.from_address or senders.default_email
@@ -108,6 +114,8 @@ class SmsTemplateBody(Body):
     def check_texts(self, findings: Findings) -> None:
         check_not_blank(self.body, "SmsTemplate.Body", findings)
         check_sms_length(self.body, "SmsTemplate.Body", findings)
+        check_text(self.body, "SmsTemplate.Body", findings)
+        check_sms_sender(self.sender_number, "SmsTemplate.SenderNumber", findings)
 
     def to_template(self, senders: SenderSettings) -> SmsTemplate:
         return SmsTemplate(self.sender_number or senders.default_sms, self.body)
@@ -234,6 +242,11 @@ class EmailOrderBody(AnyOrderBody):
         content_type = self.content_type or ContentType.PLAIN
         return EmailTemplate(senders.default_email, one_line(self.subject), self.body, content_type), None
 
+    async def check(self, now: datetime, findings: Findings) -> None:
+        check_text(self.subject, "Subject", findings)
+        check_text(self.body, "Body", findings, markup=self.content_type is ContentType.HTML)
+        await super().check(now, findings)
+
     def _kept_addresses(self) -> tuple[bool, bool]:
         return True, False
 
@@ -254,6 +267,8 @@ class SmsOrderBody(AnyOrderBody):
 
     async def check(self, now: datetime, findings: Findings) -> None:
         check_sms_length(self.body, "Body", findings)
+        check_text(self.body, "Body", findings)
+        check_sms_sender(self.sender_number, "SenderNumber", findings)
         await super().check(now, findings)
 
     def _kept_addresses(self) -> tuple[bool, bool]:

@@ -88,7 +88,7 @@ class _OrderRoutes:
             order = await taken.body.to_order(taken.creator, taken.now, self._parts.settings.senders)
             registration = await self._parts.register(order)
         location = schemas.order_url(self._parts.base, registration.order_id)
-        return schemas.OrderAccepted.of(registration, order).response(202, {"Location": location})
+        return schemas.OrderAccepted.of(registration, order, taken.warnings).response(202, {"Location": location})
 
     async def find_orders(self, request: Request) -> Response:
         """The orders with a sender's reference, oldest first."""

@@ -8,6 +8,7 @@ from varsel.api.auth import Authenticator
 from varsel.api.requests import Intake
 from varsel.clock import Clock
 from varsel.db import Database
+from varsel.delivery.guard import Guard
 from varsel.domain.order import Chain, Order
 from varsel.issuer import DevelopmentIssuer
 from varsel.orders.register import ChainOutcome, Registered, Registration, Repeated
@@ -38,6 +39,7 @@ class ApiParts:
     feed: FeedReader
     previewer: Previewer
     directory: ContactDirectory
+    guard: Guard
     wake: Callable[[Work], None]
     issuer: DevelopmentIssuer | None = None
     reception: AddressReception | None = None

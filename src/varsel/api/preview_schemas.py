@@ -1,7 +1,7 @@
 """Bodies of previews (design 6): what an order would do, told without doing it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -9,7 +9,16 @@ from typing import Annotated
 from pydantic import PlainSerializer
 
 from varsel.api.bodies import CHUNK
-from varsel.api.schemas import Answer, Instant, RecipientAnswer, RecipientLookup, SmsReceiptAnswer
+from varsel.api.schemas import (
+    NO_WARNINGS,
+    Answer,
+    Instant,
+    RecipientAnswer,
+    RecipientLookup,
+    SmsReceiptAnswer,
+    Warnings,
+    warned,
+)
 from varsel.domain.notification import Channel
 from varsel.domain.order import OrderChannel, OrderKind
 from varsel.domain.sms_receipt import receipt_of
@@ -176,12 +185,15 @@ class OrderPreviewAnswer(Answer):
     conditional: bool
     recipient_lookup: RecipientLookup | None = None
     sms_receipt: SmsReceiptAnswer | None = None
+    content_warnings: Warnings | None = None
     summary: SummaryAnswer
     recipients: tuple[RecipientPreviewAnswer, ...]
     omitted: int | None = None
 
     @classmethod
-    async def of(cls, preview: OrderPreview, currency: str) -> "OrderPreviewAnswer":
+    async def of(
+        cls, preview: OrderPreview, currency: str, warnings: Mapping[str, Sequence[str]] = NO_WARNINGS
+    ) -> "OrderPreviewAnswer":
         """Long lists are converted a part at a time, so that other requests get their turn."""
         order, recipients = preview.order, []
         for told in preview.recipients:
@@ -197,6 +209,7 @@ class OrderPreviewAnswer(Answer):
             conditional=order.condition_endpoint is not None,
             recipient_lookup=RecipientLookup.of(preview.lookup) if preview.lookup else None,
             sms_receipt=SmsReceiptAnswer.of(receipt_of(order)),
+            content_warnings=warned(warnings),
             summary=SummaryAnswer.of(preview.totals, currency),
             recipients=tuple(recipients),
             omitted=preview.totals.recipients - len(recipients) or None,
@@ -211,18 +224,22 @@ class ChainPreviewAnswer(Answer):
 
     accepted: bool
     missing_contact: tuple[str, ...]
+    content_warnings: Warnings | None = None
     notification: OrderPreviewAnswer
     reminders: tuple[OrderPreviewAnswer, ...] | None = None
     omitted: int | None = None
 
     @classmethod
-    async def of(cls, previews: Sequence[OrderPreview], orders: int, currency: str) -> "ChainPreviewAnswer":
+    async def of(
+        cls, previews: Sequence[OrderPreview], orders: int, currency: str, warnings: Mapping[str, Sequence[str]]
+    ) -> "ChainPreviewAnswer":
         """`previews`: of the main order and the first reminders. `orders`: how many the chain has."""
         main, *reminders = [await OrderPreviewAnswer.of(preview, currency) for preview in previews]
         missing = dict.fromkeys(i for p in previews if p.lookup for i in p.lookup.missing_contact)
         return cls(
             accepted=not missing,
             missing_contact=tuple(missing),
+            content_warnings=warned(warnings),
             notification=main,
             reminders=tuple(reminders) or None,
             omitted=orders - len(previews) or None,

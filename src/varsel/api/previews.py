@@ -46,7 +46,7 @@ class _PreviewRoutes:
         async with self._parts.intake.take(request, self._policy, OrderBody) as taken:
             order = await taken.body.to_order(taken.creator, taken.now, self._parts.settings.senders)
             preview = await previewer.preview(order)
-        return (await OrderPreviewAnswer.of(preview, previewer.currency)).response()
+        return (await OrderPreviewAnswer.of(preview, previewer.currency, taken.warnings)).response()
 
     async def preview_chain(self, request: Request) -> Response:
         """The same for an order and its reminders. The idempotency id is not used up."""
@@ -55,4 +55,5 @@ class _PreviewRoutes:
             defaults = Defaults.of(self._parts.settings, taken.creator)
             _, orders = await taken.body.to_chain(taken.creator, taken.now, defaults)
             previews = [await previewer.preview(order) for order in orders[: 1 + MAX_REMINDERS]]
-        return (await ChainPreviewAnswer.of(previews, len(orders), previewer.currency)).response()
+        answer = await ChainPreviewAnswer.of(previews, len(orders), previewer.currency, taken.warnings)
+        return answer.response()

@@ -14,7 +14,10 @@ from varsel.api.rules import (
     PREFERRED_CHANNELS,
     SMS_CHANNELS,
     check_action,
+    check_email_sender,
     check_sms_length,
+    check_sms_sender,
+    check_text,
     one_line,
     unless_blank,
     wrong_organisation,
@@ -65,21 +68,27 @@ class Addressed:
 
 
 class EmailSettingsBody(Body):
+    """`unsubscribable` is ours: recipients may ask for no more of the kind, and whoever has gets none."""
+
     sender_email_address: EmailText | None = None
     subject: RequiredText
     body: RequiredText
     content_type: Annotated[ContentType, OneOf(ContentType)] = ContentType.PLAIN
     sending_time_policy: Annotated[SendingTime, _SENDING_TIME, _ONLY_ANYTIME] = SendingTime.ANYTIME
+    unsubscribable: bool = False
 
     def check_rules(self, path: str, findings: Findings) -> None:
         if self.sender_email_address is not None and not valid_email(self.sender_email_address):
             findings.add(f"{path}.SenderEmailAddress", NOT_AN_EMAIL)
+        check_email_sender(self.sender_email_address, f"{path}.SenderEmailAddress", findings)
+        check_text(self.subject, f"{path}.Subject", findings)
+        check_text(self.body, f"{path}.Body", findings, markup=self.content_type is ContentType.HTML)
         if self.sending_time_policy is not SendingTime.ANYTIME:
             findings.add(f"{path}.SendingTimePolicy", "Emails leave at any time: only Anytime is allowed.")
 
     def to_template(self, senders: SenderSettings) -> EmailTemplate:
         sender = (self.sender_email_address or "").strip() or senders.default_email
-        return EmailTemplate(sender, one_line(self.subject), self.body, self.content_type)
+        return EmailTemplate(sender, one_line(self.subject), self.body, self.content_type, self.unsubscribable)
 
 
 class SmsSettingsBody(Body):
@@ -89,6 +98,8 @@ class SmsSettingsBody(Body):
 
     def check_rules(self, path: str, findings: Findings) -> None:
         check_sms_length(self.body, f"{path}.Body", findings)
+        check_text(self.body, f"{path}.Body", findings)
+        check_sms_sender(self.sender, f"{path}.Sender", findings)
 
     def to_template(self, senders: SenderSettings) -> SmsTemplate:
         return SmsTemplate((self.sender or "").strip() or senders.default_sms, self.body)

@@ -1,8 +1,8 @@
 """What a request carries: its body within limits, its parameters, and who sent it (http-api 2, 6; design 8)."""
 
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Generic
@@ -12,12 +12,15 @@ from uuid import UUID
 from starlette.requests import Request
 
 from varsel.api.auth import Caller
-from varsel.api.bodies import B, parse
+from varsel.api.bodies import B, Findings, parse
 from varsel.api.problems import Invalid, altinn, generic
 from varsel.clock import Clock
+from varsel.delivery.contents import Contents
 from varsel.domain.ids import OrderId
 from varsel.domain.schemes import NORWEGIAN, Identifiers
+from varsel.settings import ContentSettings
 
+_NO_RULES: Final = Contents(ContentSettings())
 _UTF_8: Final = (b"utf-8", b"utf8", b"us-ascii")
 _UUID: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -27,11 +30,12 @@ Policy = Callable[[Request], Awaitable[Caller]]
 
 @dataclass(frozen=True, slots=True)
 class Taken(Generic[B]):
-    """A checked request. `now` is when it arrived, in business time."""
+    """A checked request. `now` is when it arrived, in business time. `warnings`: by the path of the property."""
 
     body: B
     caller: Caller
     now: datetime
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def creator(self) -> str:
@@ -46,8 +50,15 @@ class Intake:
     """
 
     def __init__(
-        self, clock: Clock, *, max_body_bytes: int, max_waiting_bytes: int, identifiers: Identifiers = NORWEGIAN
+        self,
+        clock: Clock,
+        *,
+        max_body_bytes: int,
+        max_waiting_bytes: int,
+        identifiers: Identifiers = NORWEGIAN,
+        contents: Contents = _NO_RULES,
     ) -> None:
+        self.contents = contents
         self.clock = clock
         self.max_body = max_body_bytes
         self.free = max_waiting_bytes
@@ -71,8 +82,9 @@ class _Taking(Generic[B]):
         caller = await self._policy(self._request)
         now = self._intake.clock.now()
         try:
-            body = await parse(self._model, await self._read(), now, self._intake.identifiers)
-            return Taken(body, caller, now)
+            findings = Findings(self._intake.identifiers, self._intake.contents.of(caller.creator))
+            body = await parse(self._model, await self._read(), now, findings)
+            return Taken(body, caller, now, findings.warnings)
         except BaseException:
             self._release()
             raise

@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from varsel.api.bodies import Findings
+from varsel.domain.content import Strictness
 from varsel.domain.order import OrderChannel
 from varsel.domain.schemes import NORWEGIAN, Identifiers
 from varsel.domain.sms_text import MAX_LINK_PARTS, MAX_LINK_UNITS, clean, fits_link
@@ -68,6 +69,27 @@ def check_sms_length(text: str, path: str, findings: Findings) -> None:
     """Texts are never cut (design 8). Past four times the limit nothing that cleaning removes can help."""
     if len(text) > 4 * MAX_LINK_UNITS or not fits_link(clean(text)):
         findings.add(path, f"The text is too long: it must fit {MAX_LINK_PARTS} SMS parts.")
+
+
+def check_text(text: str, path: str, findings: Findings, *, markup: bool = False) -> None:
+    """Links and markup, by the creator's rules (channels 6.7). Keywords are looked at when they are filled in."""
+    content = findings.content
+    tell = findings.add if content.links is Strictness.ENFORCE else findings.warn
+    for message in content.wrong_links(text, markup=markup):
+        tell(path, message)
+    if markup and (wrong := content.wrong_markup(text)):
+        findings.add(path, wrong)
+
+
+def check_email_sender(sender: str | None, path: str, findings: Findings) -> None:
+    if sender and sender.strip() and (wrong := findings.content.wrong_email_sender(sender)):
+        findings.add(path, wrong)
+
+
+def check_sms_sender(sender: str | None, path: str, findings: Findings) -> None:
+    """Names that are reserved are compared without blanks and letter case (channels 3.2)."""
+    if sender and sender.strip() and (wrong := findings.content.wrong_sms_sender(sender)):
+        findings.add(path, wrong)
 
 
 def check_action(action: str | None, resource_id: str | None, path: str, findings: Findings) -> None:

@@ -1,17 +1,19 @@
 """Bodies of answers (http-api 12). Null properties are left out; date-times are UTC with a `Z` (section 4)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from varsel.api.bodies import CHUNK
 from varsel.api.problems import MEDIA_TYPE
+from varsel.domain.content import CAUTIONS, Caution
 from varsel.domain.ids import OrderId
 from varsel.domain.order import ContentType, EmailTemplate, Order, OrderChannel, Recipient, SmsTemplate
 from varsel.domain.sms_receipt import SmsReceipt, receipt_of
@@ -59,10 +61,30 @@ class ReplacedCharacter(Answer):
     count: int
 
 
+NO_WARNINGS: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+
+
+def warned(warnings: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]] | None:
+    """None when there are none."""
+    return {path: tuple(messages) for path, messages in warnings.items()} or None
+
+
+class CautionAnswer(Answer):
+    """What the text should not say. `code` is a stable vocabulary; `description` may change."""
+
+    code: Caution
+    description: str
+
+    @classmethod
+    def of(cls, caution: Caution) -> "CautionAnswer":
+        return cls(code=caution, description=CAUTIONS[caution])
+
+
 class SmsReceiptAnswer(Answer):
     """Of the text as it stands in the order.
 
     While `unfilled`, keywords stand in it, whose values will make it shorter or longer: a preview counts those too.
+    `warnings` hinder nothing.
     """
 
     alphabet: str
@@ -71,6 +93,7 @@ class SmsReceiptAnswer(Answer):
     unfilled: bool
     characters_beyond_gsm7: tuple[str, ...] | None = None
     replaced_characters: tuple[ReplacedCharacter, ...] | None = None
+    warnings: tuple[CautionAnswer, ...] | None = None
 
     @classmethod
     def of(cls, receipt: SmsReceipt | None) -> "SmsReceiptAnswer | None":
@@ -86,6 +109,7 @@ class SmsReceiptAnswer(Answer):
             unfilled=receipt.unfilled,
             characters_beyond_gsm7=receipt.beyond_gsm_7 or None,
             replaced_characters=replaced or None,
+            warnings=tuple(map(CautionAnswer.of, receipt.cautions)) or None,
         )
 
 
@@ -99,19 +123,29 @@ class RecipientLookup(Answer):
         return cls(status=lookup.status, is_reserved=lookup.is_reserved, missing_contact=lookup.missing_contact)
 
 
+Warnings = Annotated[
+    dict[str, tuple[str, ...]],
+    Field(description="What the creator's rules on content only warn of, by the path of the property."),
+]
+
+
 class OrderAccepted(Answer):
-    """`smsReceipt` is our addition (design 6)."""
+    """`smsReceipt` and `contentWarnings` are our additions (design 6; channels 6.7)."""
 
     order_id: UUID
     recipient_lookup: RecipientLookup | None = None
     sms_receipt: SmsReceiptAnswer | None = None
+    content_warnings: Warnings | None = None
 
     @classmethod
-    def of(cls, registration: Registration, order: Order) -> "OrderAccepted":
+    def of(
+        cls, registration: Registration, order: Order, warnings: Mapping[str, Sequence[str]] = NO_WARNINGS
+    ) -> "OrderAccepted":
         return cls(
             order_id=registration.order_id,
             recipient_lookup=RecipientLookup.of(registration.lookup) if registration.lookup else None,
             sms_receipt=SmsReceiptAnswer.of(receipt_of(order)),
+            content_warnings=warned(warnings),
         )
 
 

@@ -17,6 +17,7 @@ from varsel.cli.startup import (
     saying_what_is_missing,
     spare_collector,
     with_database,
+    with_suppression_key,
 )
 
 
@@ -30,7 +31,7 @@ def api(home: Path | None, host: str | None, port: int | None, expose: bool, fd:
     """Run one API process."""
     chosen = load_settings({"VARSEL_HOME": home, "VARSEL_SERVER__HOST": host, "VARSEL_SERVER__PORT": port})
     refuse_unsafe(chosen, expose=expose)
-    chosen = with_database(chosen)
+    chosen = with_suppression_key(with_database(chosen))
     log.configure(chosen.log_level)
     spare_collector()
     sock = listen(chosen.server.host, chosen.server.port) if fd is None else socket.socket(fileno=fd)

@@ -52,7 +52,14 @@ def sandbox_values(home: Path, *, altinn: bool = False, feeds: bool = False) -> 
         "webhooks": {"loopback_http": True},
         "bounces": {"port": bounces, "keys": [kept["verp_key"]]},
         "providers": [
-            {"type": "smtp", "name": "sandbox-mail", "host": _LOOPBACK, "port": mail, "tls": "none"},
+            {
+                "type": "smtp",
+                "name": "sandbox-mail",
+                "host": _LOOPBACK,
+                "port": mail,
+                "tls": "none",
+                "relay_signs": True,  # as one could
+            },
             {
                 "type": "link",
                 "name": "sandbox-sms",

@@ -4,12 +4,14 @@ import errno
 import gc
 import ipaddress
 import os
+import secrets
 import socket
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import MappingProxyType
 
 import click
@@ -17,7 +19,7 @@ import pydantic
 
 from varsel import settings
 from varsel.domain.errors import Unavailable
-from varsel.embedded.place import default_home, running_dsn
+from varsel.embedded.place import default_home, make_folder, running_dsn
 from varsel.settings import Settings
 
 
@@ -68,6 +70,31 @@ def with_database(chosen: Settings) -> Settings:
             f"Start one, name its --home, or set VARSEL_DATABASE_URL"
         )
     return chosen.model_copy(update={"database_url": pydantic.SecretStr(dsn)})
+
+
+def with_suppression_key(chosen: Settings) -> Settings:
+    """The settings with a key of the suppression list in them: the given one, or the home's, made when there is none.
+
+    In production every process needs the same one, which nobody but the operator can see to.
+    """
+    if chosen.suppression.key:
+        return chosen
+    if chosen.environment == "production":
+        raise Refused("production needs suppression.key: a long random text, the same for all processes, for ever")
+    key = pydantic.SecretStr(_kept_key(home_of(chosen) / "suppression.key"))
+    return chosen.model_copy(update={"suppression": chosen.suppression.model_copy(update={"key": key})})
+
+
+def _kept_key(file: Path) -> str:
+    """Made by whichever process comes first, for its owner alone, and never replaced: it stands in the database."""
+    if not file.exists():
+        make_folder(file.parent)
+        with NamedTemporaryFile("w", dir=file.parent) as draft:  # of mode 0600
+            draft.write(secrets.token_urlsafe(32))
+            draft.flush()
+            with suppress(FileExistsError):
+                os.link(draft.name, file)
+    return file.read_text()
 
 
 def database_url(chosen: Settings) -> str:

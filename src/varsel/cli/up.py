@@ -18,7 +18,16 @@ import click
 from varsel.cli.child_settings import sandbox_values, write_settings
 from varsel.cli.migrate import bring_up_to_date
 from varsel.cli.processes import BackOff, ChildRefused, Processes, Spec
-from varsel.cli.startup import Refused, database_url, environment, home_of, listen, load_settings, refuse_unsafe
+from varsel.cli.startup import (
+    Refused,
+    database_url,
+    environment,
+    home_of,
+    listen,
+    load_settings,
+    refuse_unsafe,
+    with_suppression_key,
+)
 from varsel.embedded.place import ServerError, hold_home, make_folder
 from varsel.embedded.server import Embedded
 from varsel.log import Log
@@ -58,6 +67,7 @@ def up(home: Path | None, host: str | None, port: int | None, sandbox: bool, wor
     chosen = load_settings(given)
     configure_log(chosen.log_level)
     refuse_unsafe(chosen, expose=expose)
+    with_suppression_key(chosen)  # the processes find what this leaves in the home
     try:
         with stopping_on_signals(), _listener(chosen) as listener:
             _run(chosen, given, listener, workers=workers)

@@ -15,6 +15,7 @@ from varsel.cli.startup import (
     saying_what_is_missing,
     spare_collector,
     with_database,
+    with_suppression_key,
 )
 from varsel.settings import Settings
 from varsel.wiring import open_parts
@@ -29,7 +30,7 @@ def worker(only: str | None, home: Path | None) -> None:
     stages = tuple(only.split(",")) if only else STAGES
     if unknown := sorted(set(stages) - set(STAGES)):
         raise Refused(f"no such stage: {', '.join(unknown)}. There are: {', '.join(STAGES)}")
-    chosen = with_database(load_settings({"VARSEL_HOME": home}))
+    chosen = with_suppression_key(with_database(load_settings({"VARSEL_HOME": home})))
     log.configure(chosen.log_level)
     spare_collector()
     with saying_what_is_missing(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

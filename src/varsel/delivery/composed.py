@@ -12,7 +12,8 @@ from typing import Any
 from varsel.clock import Clock
 from varsel.db import Conn, Database
 from varsel.delivery import pool_store, store
-from varsel.delivery.outcome import Rules, recorded
+from varsel.delivery.gate import Withheld
+from varsel.delivery.outcome import Rules, recorded, withheld
 from varsel.delivery.pool import Member, Pool
 from varsel.delivery.ports import Deferred, Email, File, Files, Refused, SendResult, Unknown
 from varsel.delivery.recording import store_result
@@ -158,8 +159,10 @@ class Composing:
 
     async def _carry_out(self, member: Member[Email], claim_id: ClaimId, row: Claimed) -> None:
         """Whoever cancels it leaves the claim: free again until it was handed over, unknown from then on."""
-        email = await self._prepared(row)
-        if not isinstance(email, Email):
+        email = await self._prepared(member, row)
+        if isinstance(email, Withheld):
+            await self._record_withheld(member, claim_id, row, email)
+        elif not isinstance(email, Email):
             await self._record(member, claim_id, row, email, at_provider=False)
         elif held := await self._held_back(member, claim_id, row):
             await store_result(self._db, self._clock, self._waker, held)
@@ -172,12 +175,15 @@ class Composing:
             await self._record(member, claim_id, row, result, attachment_bytes=size)
             await self._pool.mind(member, [result])
 
-    async def _prepared(self, row: Claimed) -> Email | Refused | Deferred:
+    async def _prepared(self, member: Member[Email], row: Claimed) -> Email | Refused | Deferred | Withheld:
         """The email with its files, or why it cannot leave."""
         templates, attachments = await self._content(row)
         email = self._render(row, templates)
         if email is None:
             return Refused(Reason.UNSPECIFIED, "empty text")
+        held = await self._withheld(email)
+        if held and held.stops(member.name):
+            return held
         files = await self._fetch(row, attachments)
         return replace(email, files=files) if isinstance(files, tuple) else files
 
@@ -189,6 +195,16 @@ class Composing:
                     return templates, await store.attachments_of(conn, row.order)
             except Unavailable:
                 await asyncio.sleep(0.2)
+
+    async def _withheld(self, email: Email) -> Withheld | None:
+        gate = self._rules.gate
+        while gate:
+            try:
+                async with self._db.reading() as conn:
+                    return (await gate.withheld(conn, [email], now=self._clock.now())).get(email.id)
+            except Unavailable:
+                await asyncio.sleep(0.2)
+        return None
 
     async def _fetch(self, row: Claimed, attachments: Sequence[Attachment]) -> tuple[File, ...] | Refused | Deferred:
         fetching = asyncio.current_task()
@@ -213,6 +229,12 @@ class Composing:
                 return None
             state = State.NEW
         return Recorded(row.id, claim_id, member.name, row.attempt, state, uncharged=1)
+
+    async def _record_withheld(self, member: Member[Email], claim_id: ClaimId, row: Claimed, held: Withheld) -> None:
+        tried = held.by.union(row.tried or (), (member.name,))
+        elsewhere = self._pool.is_left(row.creator_name, row.address, tried)
+        stored = withheld(row, claim_id, held, provider=member.name, now=self._clock.now(), elsewhere=elsewhere)
+        await store_result(self._db, self._clock, self._waker, stored)
 
     async def _hand_over(self, claim_id: ClaimId) -> bool:
         while True:

@@ -1,15 +1,15 @@
 """What each creator may put into its messages, by the settings (channels 6.7)."""
 
-from varsel.domain.content import Content, Strictness, fold_names
+from varsel.domain.content import Content, Strictness, fold_name, fold_names
 from varsel.domain.links import domains_of
 from varsel.settings import ContentSettings, CreatorContentSettings
 
 
 class Contents:
-    """Raises `ValueError` for a domain that is none."""
+    """Raises `ValueError` for a domain that is none. `default_sms`: a sender that everybody has who names none."""
 
-    def __init__(self, settings: ContentSettings) -> None:
-        self._protected = fold_names(settings.protected_sms_senders)
+    def __init__(self, settings: ContentSettings, default_sms: str = "") -> None:
+        self._protected = fold_names(settings.protected_sms_senders) - {fold_name(default_sms)}
         self._own = {name.casefold(): self._content(own) for name, own in settings.creators.items()}
         self._others = self._own.get("*") or self._content(CreatorContentSettings())
 

@@ -5,8 +5,9 @@ and its explanation names the ground.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from varsel.db import ReadConn
@@ -24,7 +25,8 @@ _RANK: Final = {ground: rank for rank, ground in enumerate(Ground)}
 _REASONS: Final = {Channel.EMAIL: Reason.SUPPRESSED_RECIPIENT, Channel.SMS: Reason.BARRED_RECEIVER}
 
 
-class Withheld(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Withheld:
     """Why a message is not handed over. `outcome`: for the ledger of attempts. `entry`: of the suppression list.
 
     `by`: only these providers do not send there, so another one may be tried; none: it concerns whoever sends.

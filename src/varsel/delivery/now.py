@@ -13,11 +13,12 @@ from typing import Final, Generic
 from varsel.clock import Clock
 from varsel.db import Database
 from varsel.delivery import pool_store
-from varsel.delivery.outcome import Rules, recorded
+from varsel.delivery.gate import Withheld
+from varsel.delivery.outcome import Rules, recorded, withheld
 from varsel.delivery.pool import Member, Message, Pool
 from varsel.delivery.ports import Blame, Deferred, Refused, SendResult, Unknown
 from varsel.delivery.recording import store_result
-from varsel.delivery.store import Claimed, Templates
+from varsel.delivery.store import Claimed, Recorded, Templates
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import ClaimId
 from varsel.domain.instant import Instant
@@ -89,13 +90,38 @@ class SendNow(Generic[Message]):
     async def send(self, member: Member[Message], instant: Instant) -> "Answered":
         row = _claimed(instant)
         message = self._render(row, Templates(instant.order.id, instant.order.email, instant.order.sms))
-        result = (
-            await self._answer(member, message) if message is not None else Refused(Reason.UNSPECIFIED, "empty text")
-        )
+        if message is None:
+            return self._answered(member, row, instant.claim, Refused(Reason.UNSPECIFIED, "empty text"))
+        held = await self._withheld(member, message)
+        if isinstance(held, Withheld):
+            stored = withheld(row, instant.claim, held, provider=member.name, now=self._clock.now())
+            return Answered(Refused(held.reason, held.detail), partial(self._store, stored))
+        if held:
+            return self._answered(member, row, instant.claim, held)
+        result = await self._answer(member, message)
+        await self._pool.mind(member, [result])
+        return self._answered(member, row, instant.claim, result)
+
+    async def _withheld(self, member: Member[Message], message: Message) -> Withheld | Deferred | None:
+        """Deferred: this instance must not have it, or nobody knows whether it may leave."""
+        gate = self._rules.gate
+        if gate is None:
+            return None
+        try:
+            async with self._db.reading() as conn:
+                found = await gate.withheld(conn, [message], now=self._clock.now())
+        except Unavailable:
+            return Deferred("the suppression list cannot be read", Blame.PROVIDER)
+        held = found.get(message.id)
+        if held is None or not held.stops(member.name):
+            return None
+        left = held.by and self._pool.is_left(message.creator, message.to, held.by.union((member.name,)))
+        return Deferred(held.detail, Blame.PROVIDER) if left else held
+
+    def _answered(self, member: Member[Message], row: Claimed, claim: ClaimId, result: SendResult) -> "Answered":
         if isinstance(result, Deferred):
             log.warning("instant message deferred", notification_id=row.id, provider=member.name, detail=result.detail)
-        await self._pool.mind(member, [result])
-        return Answered(result, partial(self._record, member, row, instant.claim, result))
+        return Answered(result, partial(self._record, member, row, claim, result))
 
     async def _answer(self, member: Member[Message], message: Message) -> SendResult:
         try:
@@ -115,6 +141,9 @@ class SendNow(Generic[Message]):
             rules=self._rules,
             now=self._clock.now(),
         )
+        await self._store(stored)
+
+    async def _store(self, stored: Recorded) -> None:
         await store_result(self._db, self._clock, self._waker, stored)
 
 

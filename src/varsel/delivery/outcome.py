@@ -109,10 +109,17 @@ def _deferred(
     return base._replace(wake_at=now + (result.retry_after or send_delay(channel, row.lane, row.attempt)))
 
 
-def withheld(row: Claimed, claim: ClaimId, provider: str, held: Withheld) -> Recorded:
-    """What becomes of a claimed notification that the gate lets nobody send. It is not counted as a try."""
-    failed = Recorded(row.id, claim, provider, row.attempt, State.FAILED, outcome=held.outcome, reason=held.reason)
-    return failed._replace(detail=held.detail, uncharged=1, entry=held.entry)
+def withheld(
+    row: Claimed, claim: ClaimId, held: Withheld, *, provider: str, now: datetime, elsewhere: bool = False
+) -> Recorded:
+    """What becomes of a claimed notification that the gate does not let out. It is not counted as a try.
+
+    `elsewhere`: a provider is left to which the ground does not apply; the message waits for that one.
+    """
+    base = Recorded(row.id, claim, provider, row.attempt, State.NEW, detail=held.detail, uncharged=1)
+    if held.by and elsewhere:
+        return base._replace(returned=1, missed=True, wake_at=now + return_delay(row.returns))
+    return base._replace(state=State.FAILED, outcome=held.outcome, reason=held.reason, entry=held.entry)
 
 
 def _suppressed(

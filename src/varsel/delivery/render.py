@@ -2,6 +2,7 @@
 
 from varsel.delivery.ports import Email, Sms
 from varsel.delivery.store import Claimed
+from varsel.delivery.unsubscribe import KEYWORD
 from varsel.domain.keywords import fill
 from varsel.domain.order import ContentType, EmailTemplate, SmsTemplate
 
@@ -11,10 +12,11 @@ def one_line(text: str) -> str:
     return text.replace("\r\n", " ").replace("\r", " ").replace("\n", " ")
 
 
-def email(row: Claimed, template: EmailTemplate) -> Email | None:
-    """None when nothing is left of the body."""
+def email(row: Claimed, template: EmailTemplate, unsubscribe: str | None = None) -> Email | None:
+    """None when nothing is left of the body. `unsubscribe`: the link for that, of a message that is marked for it."""
     name, number = row.recipient_name, row.number
-    body = fill(template.body, name=name, number=number, markup=template.content_type is ContentType.HTML)
+    text = template.body.replace(KEYWORD, unsubscribe) if unsubscribe else template.body
+    body = fill(text, name=name, number=number, markup=template.content_type is ContentType.HTML)
     if not body.strip():
         return None
     return Email(
@@ -28,6 +30,7 @@ def email(row: Claimed, template: EmailTemplate) -> Email | None:
         content_type=template.content_type,
         expires_at=row.expires_at,
         failures=len(row.tried or ()),
+        unsubscribe=unsubscribe,
     )
 
 

@@ -10,10 +10,12 @@ from varsel.db import Conn, Database
 from varsel.delivery import part_store
 from varsel.delivery import report_store as store
 from varsel.delivery.evidence import Effect, Fit, Standing, apply
+from varsel.delivery.lessons import Lesson, learn
 from varsel.delivery.part_store import Part
 from varsel.delivery.ports import Report, Verdict
 from varsel.delivery.report_store import Closed, Matched, Pending
 from varsel.delivery.retry import report_delay
+from varsel.delivery.suppression import SuppressionKey
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import State
@@ -51,13 +53,22 @@ class Reports:
     """Applies what came in."""
 
     def __init__(
-        self, db: Database, clock: Clock, waker: Waker, correction_period: timedelta, *, batch: int = _BATCH
+        self,
+        db: Database,
+        clock: Clock,
+        waker: Waker,
+        correction_period: timedelta,
+        *,
+        batch: int = _BATCH,
+        key: SuppressionKey | None = None,
     ) -> None:
+        """`key`: of the suppression list; None: there is none."""
         self._db = db
         self._clock = clock
         self._waker = waker
         self._correction_period = correction_period
         self._batch = batch
+        self._key = key
 
     async def apply_reports(self) -> int:
         """Apply one batch of reports; returns how many it took. One that makes the batch fail is set aside as dead."""
@@ -101,10 +112,12 @@ class Reports:
         found = _Found(await store.match(conn, reports, parts), parts)
         whole = await part_store.deliver(conn, found.arrived(reports))
         closed = []
+        lessons: list[Lesson] = []
         for report in reports:
             matches = found.of(report)
             if len(matches) == 1:
                 [(matched, part)] = matches
+                lessons.append((report, matched))
                 effect = self._effect(found.standing(matched), report, now)
                 if part and report.verdict is Verdict.DELIVERED and part.submission not in whole:
                     effect = Effect(Fit.APPLIED, why=f"part {part.number} of {part.total} arrived")
@@ -117,6 +130,8 @@ class Reports:
         completed = await self._write(conn, found, now)
         await fates.add_complaints(conn, found.complaints, now=now)
         await store.close(conn, closed)
+        if self._key:
+            await learn(conn, self._key, lessons, now=now)
         return completed
 
     async def _write(self, conn: Conn, found: "_Found", now: datetime) -> frozenset[OrderId]:

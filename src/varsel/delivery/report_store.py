@@ -1,7 +1,7 @@
 """SQL of the inbox of delivery reports: store, read, match, apply, park."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,8 @@ from varsel.db import Conn, execute, fetch
 from varsel.delivery.evidence import Standing
 from varsel.delivery.part_store import Part
 from varsel.delivery.ports import Report, Suppress, Verdict
-from varsel.domain.ids import NotificationId, OrderId, ReportId, uuid7
-from varsel.domain.notification import Reason, State
+from varsel.domain.ids import CreatorId, NotificationId, OrderId, ReportId, uuid7
+from varsel.domain.notification import Channel, Reason, State
 
 # A repeat changes nothing: each leaf has a unique key on (provider, event_key).
 INSERT = """
@@ -46,7 +46,8 @@ SELECT id, provider, notification_id, provider_ref, coalesce(other_refs, '{}'), 
 
 # By our id when the report carries it, else by the provider's reference; never by an address. Locked in order of id.
 MATCH = """
-SELECT n.id, n.order_id, n.state, n.settled, n.soft, n.reason, n.accepted_at, n.provider, n.provider_ref
+SELECT n.id, n.order_id, n.state, n.settled, n.soft, n.reason, n.accepted_at, n.provider, n.provider_ref, n.creator_id,
+       n.channel, n.address
   FROM notification n
  WHERE n.id = ANY(%(ids)s) OR n.provider_ref = ANY(%(references)s)
  ORDER BY n.id FOR UPDATE
@@ -69,6 +70,8 @@ UPDATE delivery_report d
               %(notifications)s::uuid[]) AS r (id, state, why, wake_at, notification)
  WHERE d.id = r.id AND d.id = ANY(%(ids)s)
 """
+
+CREATORS = "SELECT id, name FROM creator WHERE id = ANY(%(creators)s)"
 
 COMPLETED = "SELECT id FROM orders WHERE id = ANY(%(orders)s) AND state = 'Completed'"
 
@@ -101,6 +104,9 @@ class Matched:
     standing: Standing
     provider: str | None
     reference: str | None
+    creator: CreatorId
+    channel: Channel
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,11 @@ async def close(conn: Conn, closed: Sequence[Closed]) -> None:
     await execute(conn, CLOSE, params)
 
 
+async def names_of(conn: Conn, creators: Collection[CreatorId]) -> dict[CreatorId, str]:
+    rows = await fetch(conn, CREATORS, {"creators": list(creators)}, lambda id_, name: (CreatorId(id_), str(name)))
+    return dict(rows)
+
+
 async def completed_of(conn: Conn, orders: Sequence[OrderId]) -> frozenset[OrderId]:
     return frozenset(await fetch(conn, COMPLETED, {"orders": list(orders)}, OrderId))
 
@@ -216,6 +227,6 @@ def _pending(
 
 
 def _matched(*columns: Any) -> Matched:
-    id_, order, state, settled, soft, reason, accepted_at, provider, reference = columns
+    id_, order, state, settled, soft, reason, accepted_at, provider, reference, creator, channel, address = columns
     standing = Standing(State(state), settled, soft, Reason(reason) if reason else None, accepted_at)
-    return Matched(id_, order, standing, provider, reference)
+    return Matched(id_, order, standing, provider, reference, CreatorId(creator), Channel(channel), address)

@@ -2,20 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Generic, NamedTuple
 
 from varsel.clock import Clock
-from varsel.db import Conn, Database, Deadlock
+from varsel.db import Conn, Database, Deadlock, ReadConn
 from varsel.delivery import pool_store, store
-from varsel.delivery.outcome import Rules, recorded
+from varsel.delivery.gate import Withheld
+from varsel.delivery.outcome import Rules, recorded, withheld
 from varsel.delivery.pool import Member, Message, Pool
 from varsel.delivery.ports import SendResult, Sms, Unknown
 from varsel.delivery.store import Claimed, Recorded, Share, Templates
 from varsel.domain.errors import Unavailable
-from varsel.domain.ids import ClaimId, WorkerId, uuid7
+from varsel.domain.ids import ClaimId, NotificationId, WorkerId, uuid7
 from varsel.domain.notification import Reason, State
 from varsel.domain.order import Lane
 from varsel.domain.sms_text import clean, segment
@@ -33,12 +34,16 @@ _FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
 
 
 class _Held(NamedTuple, Generic[Message]):
-    """A claimed notification, its place in the claim (from 1), and its message; None: there is nothing to send."""
+    """A claimed notification, its place in the claim (from 1), and its message; None: there is nothing to send.
+
+    `withheld`: why it must not be sent.
+    """
 
     row: Claimed
     claim: ClaimId
     place: int
     message: Message | None
+    withheld: Withheld | None = None
 
 
 class Sending(Generic[Message]):
@@ -128,15 +133,21 @@ class Sending(Generic[Message]):
 
     async def _begin_all(self, shares: dict[Member[Message], Share]) -> None:
         """The messages of all shares, each in the order of its claim."""
+        claimed = [row for share in shares.values() for row in share.rows]
         async with self._db.reading() as conn:
-            found = await store.templates(conn, sorted({row.order for share in shares.values() for row in share.rows}))
-        templates = {t.order: t for t in found}
+            templates = {t.order: t for t in await store.templates(conn, sorted({row.order for row in claimed}))}
+            messages = {row.id: self._message(row, templates.get(row.order)) for row in claimed}
+            barred = await self._withheld(conn, [m for m in messages.values() if m is not None])
         for member, (claim_id, _, rows) in shares.items():
             held = [
-                _Held(row, claim_id, place, self._message(row, templates.get(row.order)))
+                _Held(row, claim_id, place, messages[row.id], barred.get(row.id))
                 for place, row in enumerate(rows, start=1)
             ]
             self._begin(member, claim_id, held)
+
+    async def _withheld(self, conn: ReadConn, messages: Sequence[Message]) -> Mapping[NotificationId, Withheld]:
+        gate = self._rules.gate
+        return await gate.withheld(conn, messages, now=self._clock.now()) if gate else {}
 
     def _begin(self, member: Member[Message], claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
         self._doubtful.discard(claim_id)
@@ -284,8 +295,20 @@ class Sending(Generic[Message]):
         elif row.daytime and not rests and not self._rules.window.is_open(now):
             wake_at = self._rules.window.next_opening(now)
         elif not rests:
-            return None if held.message is not None else self._empty(member, held)
+            return self._unsendable(member, held, now)
         return Recorded(row.id, held.claim, member.name, row.attempt, state, wake_at=wake_at, uncharged=1)
+
+    def _unsendable(self, member: Member[Message], held: _Held[Message], now: datetime) -> Recorded | None:
+        """What becomes of a message with which something is wrong; None: nothing is."""
+        row: Claimed = held.row
+        if held.message is None:
+            return self._empty(member, held)
+        ground: Withheld | None = held.withheld
+        if ground is None or not ground.stops(member.name):
+            return None
+        tried = ground.by.union(row.tried or (), (member.name,))
+        elsewhere = self._pool.is_left(row.creator_name, row.address, tried)
+        return withheld(row, held.claim, ground, provider=member.name, now=now, elsewhere=elsewhere)
 
     def _empty(self, member: Member[Message], held: _Held[Message]) -> Recorded:
         row: Claimed = held.row

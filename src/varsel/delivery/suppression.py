@@ -135,8 +135,9 @@ def canonical_address(channel: Channel, address: str) -> str | None:
     if channel is Channel.SMS:
         return e164("".join(address.split()))
     local, at, domain = address.strip().rpartition("@")
-    labels = to_a_labels(domain) if at and local else None
-    return f"{local.casefold()}@{labels}" if labels else None
+    if not (local and at and domain):
+        return None
+    return f"{local.casefold()}@{to_a_labels(domain) or domain.casefold()}"
 
 
 def masked(channel: Channel, address: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from varsel.db import Conn, ReadConn, execute, fetch
+from varsel.db import Conn, ReadConn, execute, fetch, fetch_one
 from varsel.delivery.suppression import LONGEST, RULES, Entry, Ground, NewEntry
 from varsel.domain.ids import uuid7
 from varsel.domain.notification import Channel
@@ -64,6 +64,8 @@ SELECT id, channel::text, masked, creator, provider, reason, source, created_at,
 REMOVE = """
 UPDATE suppression SET removed_at = %(now)s, removed_by = %(by)s
  WHERE id = %(id)s AND removed_at IS NULL AND (%(creator)s::text IS NULL OR creator = %(creator)s)
+RETURNING id, channel::text, masked, creator, provider, reason, source, created_at, expires_at, hits, last_hit_at,
+          removed_at, removed_by
 """
 
 FORGET = """
@@ -150,9 +152,9 @@ async def listed(
     return await fetch(conn, LIST, params, _listed)
 
 
-async def remove(conn: Conn, id_: UUID, creator: str | None, *, by: str, now: datetime) -> bool:
-    """False when there is no such entry of the creator, or of anybody when none is named, or it was removed before."""
-    return await execute(conn, REMOVE, {"id": id_, "creator": creator, "by": by, "now": now}) == 1
+async def remove(conn: Conn, id_: UUID, creator: str | None, *, by: str, now: datetime) -> Listed | None:
+    """The entry as it then stands. `creator`: whose it must be, None: anybody's. None: there is none to remove."""
+    return await fetch_one(conn, REMOVE, {"id": id_, "creator": creator, "by": by, "now": now}, _listed)
 
 
 async def forget(conn: Conn, *, before: datetime, limit: int = 5_000) -> int:

@@ -73,7 +73,7 @@ def fault_of(link: Link, allowed: Allowed) -> Fault | None:
 
 def links_of_text(text: str) -> list[Link]:
     """Those of plain text. A bare name of a host counts as https: so it is opened where that is possible."""
-    return [Link(url if _SCHEME.match(url) else f"https://{url}") for url in _urls(text)]
+    return [Link(url) for url in _urls(text)]
 
 
 def links_of_html(html: str) -> list[Link]:
@@ -112,7 +112,7 @@ def _authority(rest: str) -> str:
 
 def _fault_of_host(authority: str, scheme: str, allowed: Allowed) -> Fault | None:
     name, port = _host_and_port(authority)
-    host = to_a_labels(unquote(name).rstrip("."))
+    host = _host_of(authority)
     wrong = {
         Fault.USER_INFO: "@" in authority,
         Fault.IP_ADDRESS: is_ip_address(unquote(name)),
@@ -132,19 +132,19 @@ def _host_and_port(authority: str) -> tuple[str, str]:
     return name, port
 
 
+def _host_of(authority: str) -> str | None:
+    """In A-labels; None for what is none."""
+    return to_a_labels(unquote(_host_and_port(authority)[0]).rstrip("."))
+
+
 def _fault_of_shown(authority: str, shown: str) -> Fault | None:
     """A text that looks like a link must lead where it says, or to a host above or under that one."""
-    host = to_a_labels(unquote(_host_and_port(authority)[0]).rstrip(".")) or ""
+    host = _host_of(authority) or ""
     for url in _urls(shown):
-        told = to_a_labels(_host_and_port(_authority(f"/{_without_scheme(url)}"))[0].rstrip(".")) or ""
-        told = told.removeprefix("www.")
+        told = (_host_of(_authority(_split(url)[1])) or "").removeprefix("www.")
         if not (within(host, [told]) or within(told, [host])):
             return Fault.OTHER_TEXT
     return None
-
-
-def _without_scheme(url: str) -> str:
-    return url.partition("://")[2] or url
 
 
 # Links in plain text
@@ -172,8 +172,10 @@ _GENERIC: Final = frozenset(_GENERIC_ENDS.split())
 
 def _urls(text: str) -> Iterator[str]:
     for found in _URL.finditer(text):
-        if found["end"] is None or _is_end(found["end"], found[0]):
+        if found["end"] is None:
             yield found[0].rstrip(_CLOSING)
+        elif _is_end(found["end"], found[0]):
+            yield f"https://{found[0].rstrip(_CLOSING)}"
 
 
 def _is_end(end: str, url: str) -> bool:

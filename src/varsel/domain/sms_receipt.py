@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from varsel.domain.content import Caution, cautions
 from varsel.domain.keywords import has_keyword
 from varsel.domain.order import Order, OrderChannel
 from varsel.domain.sms_text import Alphabet, Replacement, alphabet_of, beyond_gsm_7, clean, link_parts, replaced
@@ -16,7 +17,7 @@ class SmsReceipt:
     """Of the text as it is sent, cleaned. `parts` are what the gateway makes of it, and bills.
 
     `unfilled`: keywords stand in it, whose values will make it shorter or longer. `beyond_gsm_7` and `replaced` name at
-    most 20 characters each.
+    most 20 characters each. `cautions`: what it should not say.
     """
 
     alphabet: Alphabet
@@ -25,6 +26,7 @@ class SmsReceipt:
     unfilled: bool
     beyond_gsm_7: tuple[str, ...]
     replaced: tuple[Replacement, ...]
+    cautions: tuple[Caution, ...] = ()
 
 
 def receipt_of(order: Order) -> SmsReceipt | None:
@@ -44,4 +46,5 @@ def sms_receipt(text: str) -> SmsReceipt:
         has_keyword(sent),
         beyond_gsm_7(sent)[:_MAX_SHOWN],
         replaced(text)[:_MAX_SHOWN],
+        cautions(sent),
     )

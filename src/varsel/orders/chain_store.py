@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from varsel.db import ReadConn, fetch
+from varsel.domain.content import Caution
 from varsel.domain.ids import ChainId, CreatorId, OrderId
 from varsel.domain.order import Order, OrderFamily
 from varsel.domain.sms_receipt import SmsReceipt, receipt_of
@@ -84,6 +85,7 @@ def _receipt(document: dict[str, Any] | None) -> SmsReceipt | None:
         document["unfilled"],
         tuple(document["beyond_gsm_7"]),
         tuple(Replacement(**replacement) for replacement in document["replaced"]),
+        tuple(map(Caution, document.get("cautions", ()))),
     )
 
 

@@ -1,14 +1,16 @@
 """Pure: from a planned notification to what will become of it: text, moment, price, or why it will not leave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from varsel.delivery import render
+from varsel.delivery.gate import Withheld
 from varsel.delivery.ports import Email, Sms
 from varsel.delivery.store import Claimed
 from varsel.domain.address import e164
+from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Order, Recipient
 from varsel.domain.sms_receipt import sms_receipt
@@ -24,12 +26,16 @@ from varsel.resolution.store import NewNotification
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What all messages of one preview have in common. `due_at`: when the order is processed."""
+    """What all messages of one preview have in common. `due_at`: when the order is processed.
+
+    `withheld`: what the delivery stage would not hand over, of the messages that are looked at.
+    """
 
     order: Order
     witness: Witness
     prices: Prices
     due_at: datetime
+    withheld: Mapping[NotificationId, Withheld]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,8 @@ def recipient_preview(scene: Scene, recipient: Recipient, rows: Sequence[NewNoti
 
 
 def _message(scene: Scene, recipient: Recipient, row: NewNotification, *, fell_back: bool) -> Message:
-    order, content = scene.order, _content(scene.order, row)
-    fate = _fate(row, content)
+    order, content = scene.order, content_of(scene.order, row)
+    fate = _fate(row, content, scene.withheld.get(row.id))
     leaves = fate.state is State.NEW
     why = fate.why
     if fate.reason is Reason.RECIPIENT_NOT_IDENTIFIED:
@@ -77,7 +83,7 @@ def _message(scene: Scene, recipient: Recipient, row: NewNotification, *, fell_b
     )
 
 
-def _content(order: Order, row: NewNotification) -> Email | Sms | None:
+def content_of(order: Order, row: NewNotification) -> Email | Sms | None:
     """The message as the delivery stage renders it; None when there is nothing to send."""
     if row.state is not State.NEW:
         return None
@@ -96,11 +102,15 @@ def _content(order: Order, row: NewNotification) -> Email | Sms | None:
         order.creator,
     )
     if row.channel is Channel.EMAIL:
-        return render.email(held, order.email) if order.email else None
+        link = _LINK if order.email and order.email.unsubscribable else None
+        return render.email(held, order.email, link) if order.email else None
     return render.sms(held, order.sms) if order.sms else None
 
 
-def _fate(row: NewNotification, content: Email | Sms | None) -> _Fate:
+_LINK: Final = "(link to unsubscribe)"  # each message has its own, when it leaves
+
+
+def _fate(row: NewNotification, content: Email | Sms | None, withheld: Withheld | None) -> _Fate:
     """What the plan, the delivery stage or the provider would say at once."""
     match row.state:
         case State.EXPIRED:
@@ -110,7 +120,7 @@ def _fate(row: NewNotification, content: Email | Sms | None) -> _Fate:
         case _ if row.wake_at is not None and row.wake_at >= row.expires_at:
             return _Fate(State.EXPIRED, why=Why.EXPIRED)
         case _:
-            return _fate_of_content(content)
+            return _fate_of_content(content, withheld)
 
 
 _PLANNED_FAILURES: Final[dict[Reason | None, Why]] = {
@@ -119,10 +129,13 @@ _PLANNED_FAILURES: Final[dict[Reason | None, Why]] = {
 }
 
 
-def _fate_of_content(content: Email | Sms | None) -> _Fate:
+def _fate_of_content(content: Email | Sms | None, withheld: Withheld | None) -> _Fate:
     match content:
         case None:
             return _Fate(State.FAILED, Reason.UNSPECIFIED, Why.EMPTY_TEXT)
+        case _ if withheld:
+            why = Why.FORBIDDEN_LINK if withheld.entry is None else Why.SUPPRESSED
+            return _Fate(State.FAILED, withheld.reason, why)
         case Email() if parse_mailbox(content.to) is None:
             return _Fate(State.FAILED, Reason.INVALID_EMAIL_FORMAT, Why.INVALID_ADDRESS)
         case Sms() if e164(content.to) is None:

@@ -58,6 +58,8 @@ class Why(StrEnum):
     EMPTY_TEXT = "emptyText"
     TOO_LONG = "textTooLong"
     EXPIRED = "timeIsOver"
+    SUPPRESSED = "addressSuppressed"
+    FORBIDDEN_LINK = "linkNotAllowed"
 
 
 WHY: dict[Why, str] = {
@@ -72,6 +74,8 @@ WHY: dict[Why, str] = {
     Why.EMPTY_TEXT: "Nothing is left of the text once its keywords are filled in.",
     Why.TOO_LONG: "The text is too long once its keywords are filled in.",
     Why.EXPIRED: "The notification's time is over before it may leave.",
+    Why.SUPPRESSED: "The address is on the suppression list.",
+    Why.FORBIDDEN_LINK: "The text has a link that is not allowed, once its keywords are filled in.",
 }
 
 

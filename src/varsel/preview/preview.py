@@ -7,16 +7,18 @@ whoever may ask for a preview may also send.
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from varsel.clock import Clock
-from varsel.domain.ids import CreatorId
+from varsel.delivery.gate import Withheld
+from varsel.delivery.ports import Email, Sms
+from varsel.domain.ids import CreatorId, NotificationId
 from varsel.domain.order import Order, Recipient
 from varsel.orders.store import recipient_document
-from varsel.preview.message import Scene, recipient_preview
+from varsel.preview.message import Scene, content_of, recipient_preview
 from varsel.preview.outcome import OrderPreview, RecipientPreview, Totals
 from varsel.preview.prices import Prices
 from varsel.preview.witness import Witness
@@ -32,11 +34,16 @@ MAX_LISTED: Final = 1_000
 MAX_TEXTS: Final = 100
 """Listed recipients whose texts are shown."""
 
+Looks = Callable[[Sequence[Email | Sms], datetime], Awaitable[Mapping[NotificationId, Withheld]]]
+
 _TURN: Final = 100  # recipients that are worked on before other requests get their turn
 
 
 class Previewer:
-    """Previews orders. One for each API process. `user_addresses`, `outages`: as for `Register`."""
+    """Previews orders. One for each API process. `user_addresses`, `outages`: as for `Register`.
+
+    `withheld`: what the delivery stage would not hand over at an instant, whichever provider sends; None: it would all.
+    """
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class Previewer:
         *,
         user_addresses: bool = True,
         outages: Outages | None = None,
+        withheld: Looks | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock
@@ -54,6 +62,7 @@ class Previewer:
         self._prices = prices
         self._user_addresses = user_addresses
         self._outages = outages
+        self._withheld = withheld
 
     @property
     def currency(self) -> str:
@@ -67,8 +76,9 @@ class Previewer:
         totals = Totals()
         listed: list[RecipientPreview] = []
         for piece in plan.pieces([_due(order)]):
-            scene = Scene(order, Witness(self._directory_of(order)), self._prices, due_at)
-            planned = await plan.plan(scene.witness, piece, self._rules, now=due_at)
+            witness = Witness(self._directory_of(order))
+            planned = await plan.plan(witness, piece, self._rules, now=due_at)
+            scene = Scene(order, witness, self._prices, due_at, await self._held_back(order, planned, due_at))
             for number, (recipient, rows) in enumerate(_by_recipient(planned)):
                 if number % _TURN == 0:
                     await asyncio.sleep(0)
@@ -77,6 +87,17 @@ class Previewer:
                 if len(listed) < MAX_LISTED:
                     listed.append(told if len(listed) < MAX_TEXTS else _without_texts(told))
         return OrderPreview(order, due_at, lookup, totals, tuple(listed))
+
+    async def _held_back(
+        self, order: Order, planned: Sequence[Planned], due_at: datetime
+    ) -> Mapping[NotificationId, Withheld]:
+        found: dict[NotificationId, Withheld] = {}
+        if self._withheld is None:
+            return found
+        for start in range(0, len(planned), _TURN):
+            contents = (content_of(order, member.row) for member in planned[start : start + _TURN])
+            found |= await self._withheld([content for content in contents if content], due_at)
+        return found
 
     async def _look_up(self, order: Order, now: datetime) -> LookupSummary | None:
         """What registration would answer. It asks now, and not when the order is due."""

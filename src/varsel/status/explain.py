@@ -26,8 +26,8 @@ class EventKind(StrEnum):
     ATTEMPT_DEFERRED = "attempt.deferred"
     ATTEMPT_UNKNOWN = "attempt.unknown"
     ATTEMPT_ABANDONED = "attempt.abandoned"  # its worker died
-    ATTEMPT_SUPPRESSED = "attempt.suppressed"  # nothing was sent: the address is blocked
-    ATTEMPT_WITHHELD = "attempt.withheld"  # nothing was sent: the text holds what is not allowed
+    ATTEMPT_SUPPRESSED = "attempt.suppressed"  # nothing was handed over: its address is on the suppression list
+    ATTEMPT_WITHHELD = "attempt.withheld"  # nothing was handed over: its text is not allowed
     REPORT_PENDING = "report.pending"
     REPORT_APPLIED = "report.applied"
     REPORT_LATE = "report.late"
@@ -236,17 +236,20 @@ def _of_notifications(facts: Facts) -> Iterator[Event]:
         attempts[attempt.notification].append(attempt)
     for notification in facts.notifications:
         tried = list(_of_attempts(notification, attempts[notification.id]))
-        fate = list(_fate(notification))
+        unreachable = notification.state is State.FAILED and notification.never_tried and not tried
+        fate = [] if unreachable else list(_fate(notification))
         known = [event.at for event in (*tried, *fate)]
         known += [report.at for report in facts.reports if report.notification == notification.id]
-        yield _created(facts.order, notification, known)
+        yield _created(facts.order, notification, known, unreachable=unreachable)
         yield from tried
         yield from fate
 
 
-def _created(order: OrderFacts, notification: NotificationFacts, known: Iterable[datetime]) -> Event:
+def _created(
+    order: OrderFacts, notification: NotificationFacts, known: Iterable[datetime], *, unreachable: bool
+) -> Event:
     at = _created_at(order, notification, known)
-    if notification.state is State.FAILED and notification.never_tried:
+    if unreachable:
         name = notification.name
         kind, text, code = EventKind.NOTIFICATION_UNREACHABLE, name.description, name.v2
     else:
@@ -271,8 +274,11 @@ _OUTCOMES = {
     "deferred": (EventKind.ATTEMPT_DEFERRED, "{provider} could not take the message. It is tried again later."),
     "unknown": (EventKind.ATTEMPT_UNKNOWN, "The message may have left, but {provider} gave no answer."),
     "abandoned": (EventKind.ATTEMPT_ABANDONED, "The worker died while the message may have been on its way."),
-    "suppressed": (EventKind.ATTEMPT_SUPPRESSED, "Nothing was sent: the address is suppressed."),
-    "withheld": (EventKind.ATTEMPT_WITHHELD, "Nothing was sent: the message holds what its creator may not send."),
+    "suppressed": (EventKind.ATTEMPT_SUPPRESSED, "The address is on the suppression list: nothing was sent."),
+    "withheld": (
+        EventKind.ATTEMPT_WITHHELD,
+        "The text, with its keywords filled in, is not allowed: nothing was sent.",
+    ),
 }
 
 
@@ -309,7 +315,7 @@ _FATES = {
 
 
 def _fate(notification: NotificationFacts) -> Iterator[Event]:
-    if notification.state not in FATES or (notification.state is State.FAILED and notification.never_tried):
+    if notification.state not in FATES:
         return
     yield Event(
         notification.state_at,

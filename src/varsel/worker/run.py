@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from varsel.db import Database
+from varsel.delivery import suppression_store
 from varsel.delivery.asking import Asker
 from varsel.domain.order import Lane
 from varsel.heartbeat import beat as heartbeat
@@ -149,6 +150,7 @@ def _steps(
             Step("forget addresses", sweeper.forget_addresses, every=_MINUTE),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
             Step("prune profile", partial(prune_profile, parts.db, parts.clock), every=_DAY),
+            Step("prune suppressions", partial(_prune_suppressions, parts), every=_DAY),
             Step("prune feed", partial(prune_feed, parts.db, parts.clock, parts.settings.feed.kept_for), every=_DAY),
         ],
         "feed": [Step("feed", partial(number_feed, parts.db), frozenset({Work.FEED}), pace=_PACE)],
@@ -176,6 +178,12 @@ def _steps(
         ],
     }
     return [step for stage, steps in stages.items() if stage in only for step in steps]
+
+
+async def _prune_suppressions(parts: Parts) -> int:
+    async with parts.db.autocommit() as conn:
+        before = parts.clock.now() - parts.settings.suppression.kept_for
+        return await suppression_store.forget(conn, before=before)
 
 
 async def _make_partitions(parts: Parts) -> int:
