@@ -1,12 +1,14 @@
 """Orders with most fates, made by the real stages, and the pages that tell of them on a socket of loopback."""
 
 import dataclasses
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import aiohttp
 from starlette.applications import Starlette
 
 from road import Road
@@ -68,6 +70,42 @@ class World:
             if row.channel == channel:
                 provider = "mail" if channel is Channel.EMAIL else "sms"
                 await self.road.report(row.id, verdict, provider=provider, channel=channel)
+
+
+@dataclass
+class Visitor:
+    """Somebody who is signed in. Follows no redirect by themselves."""
+
+    http: aiohttp.ClientSession
+
+    async def get(self, path: str, status: int = 200) -> str:
+        async with self.http.get(path, allow_redirects=False) as answer:
+            assert answer.status == status, (path, answer.status)
+            return await answer.text()
+
+    async def post(self, path: str, **form: str) -> tuple[int, str, str]:
+        """Status, text, and where it leads. The form is one of ours."""
+        found = re.search(r'name="form_token" value="([0-9a-f]+)"', await self.get("/ui/orders"))
+        assert found
+        form["form_token"] = found[1]
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        async with self.http.post(path, data=form, headers=headers, allow_redirects=False) as answer:
+            return answer.status, await answer.text(), answer.headers.get("Location", "")
+
+    async def search(self, text: str) -> str:
+        """Where the search leads."""
+        status, page, location = await self.post("/ui/search", q=text)
+        assert (status, bool(location)) in ((303, True), (200, False)), page
+        return location
+
+
+@asynccontextmanager
+async def visitor(w: World, *roles: Role, creator: str | None = None, language: str = "en") -> AsyncIterator[Visitor]:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(w.url, cookie_jar=jar, headers={"Accept-Language": language}) as http:
+        async with http.post(await w.link(*roles, creator=creator), allow_redirects=False) as answer:
+            assert answer.status == 303
+        yield Visitor(http)
 
 
 @asynccontextmanager
