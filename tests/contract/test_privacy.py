@@ -20,8 +20,8 @@ from varsel.resolution.ports import Verdict as Condition
 KARI, RESERVED, NOBODY, POISON = "14838510036", "01916012086", "05854515049", "22957713118"
 EMAIL, MOBILE, TEXT, SIGNATURE = "kari.nordmann@example.com", "+4799999501", "Innkalling til time", "c2VjcmV0c2ln"
 CHAINS: Final = "/notifications/api/v1/future/orders"
-FORBIDDEN: Final = re.compile(
-    rf"(?<!\d)\d{{11}}(?!\d)|kari\.nordmann|{re.escape(MOBILE)}|99999501|{TEXT}|{SIGNATURE}", re.IGNORECASE
+FORBIDDEN: Final = re.compile(  # eleven digits inside a random id are none of anybody's
+    rf"(?<![0-9a-f])\d{{11}}(?![0-9a-f])|kari\.nordmann|{re.escape(MOBILE)}|99999501|{TEXT}|{SIGNATURE}", re.IGNORECASE
 )
 
 

@@ -22,7 +22,9 @@ COMMANDS: Final = {
     "worker": _Command("worker", "worker", "Run one worker process."),
     "migrate": _Command("migrate", "migrate", "Bring the database's schema up to this release."),
     "token": _Command("token", "token", "Print a token of the local development issuer."),
-    "sign-in": _Command("sign_in", "sign_in", "Print a link that signs somebody in to the pages."),
+    "sign-in": _Command(
+        "sign_in", "sign_in", "Print a link that signs somebody in to the pages: once, within ten minutes."
+    ),
     "import": _Command("import_", "import_", "Load contact data of one KIND into the registers' local copies."),
     "generate": _Command(
         "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
