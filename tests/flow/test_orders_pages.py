@@ -73,9 +73,17 @@ async def test_several_hits_are_a_list_and_none_is_said(w: World, marit: Visitor
     _, page, _ = await marit.post("/ui/search", q="same")
     assert all(f'href="/ui/orders/{order}"' in page for order in orders)
     assert "2 hits." in page
-    for text in ("nothing of the kind", str(uuid7()), ""):
+    for text in ("nothing of the kind", str(uuid7())):
         status, page, _ = await marit.post("/ui/search", q=text)
         assert (status, "No hits." in page) == (200, True)
+    assert "Write what to search for" in (await marit.post("/ui/search", q=" "))[1]
+    assert "Write what to search for" in await marit.get("/ui/search")
+
+
+async def test_the_answer_of_a_form_leads_back_to_its_page(w: World, marit: Visitor) -> None:
+    for page, act in (("/ui/recipients/x", "reveal"), (f"/ui/orders/{uuid7()}", "cancel")):
+        async with marit.http.get(f"{page}/{act}?lang=nb", allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, f"{page}?lang=nb")
 
 
 async def test_what_is_sought_is_written_down(w: World, filled: dict[str, OrderId], marit: Visitor) -> None:

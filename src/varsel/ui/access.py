@@ -160,6 +160,15 @@ class Access:
 
         return Route(path, answer, methods=["POST"])
 
+    def way_back(self, path: str, act: str) -> Route:
+        """The page that a form's answer was a part of, for who reloads that answer or follows a link of it."""
+
+        async def answer(request: Request) -> Response:
+            page = path.format(**request.path_params)
+            return back(page + (f"?{request.url.query}" if request.url.query else ""))
+
+        return Route(path + act, answer, methods=["GET"])
+
     def missing(self, request: Request, who: Who | None) -> Response:
         return self._pages.render(request, "missing.html", now=self._clock.now(), status=404, who=who)
 

@@ -101,6 +101,7 @@ class OrderPage:
         return [
             access.page(f"{PATH}/{{id}}", self.show, Role.VIEWER),
             access.act(f"{PATH}/{{id}}/cancel", self.cancel, Role.CASEWORKER),
+            access.way_back(f"{PATH}/{{id}}", "/cancel"),
         ]
 
     async def show(self, request: Request, who: Who) -> Response:

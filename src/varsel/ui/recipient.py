@@ -104,6 +104,7 @@ class RecipientPage:
             access.act(f"{PATH}/of", self.of_notification, Role.CASEWORKER),
             access.page(f"{PATH}/{{handle}}", self.show, Role.CASEWORKER),
             access.act(f"{PATH}/{{handle}}/reveal", self.reveal, Role.CASEWORKER),
+            access.way_back(f"{PATH}/{{handle}}", "/reveal"),
         ]
 
     async def ask(self, request: Request, who: Who) -> Response:
@@ -190,7 +191,7 @@ class RecipientPage:
             known=known,
             addresses=self._addresses(known, revealed) if known else [],
             register_down=down,
-            looks=_looks(looks)[:_LOOKS_SHOWN],
+            looks=_looks(e for e in looks if who.creator in (None, e.creator))[:_LOOKS_SHOWN],
             oldest=sent[-1].message.id if len(sent) == store.MAX_SHOWN else None,
         )
 

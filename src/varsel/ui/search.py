@@ -54,7 +54,11 @@ class Search:
         self._masks = Masks(parts.settings.sandbox.enabled)
 
     def routes(self) -> list[BaseRoute]:
-        return [self._parts.access.act(PATH, self.search, Role.VIEWER)]
+        access = self._parts.access
+        return [access.page(PATH, self.show, Role.VIEWER), access.act(PATH, self.search, Role.VIEWER)]
+
+    async def show(self, request: Request, who: Who) -> Response:
+        return self._list(request, who, "", [], None)
 
     async def search(self, request: Request, who: Who, form: dict[str, str]) -> Response:
         text = form.get("q", "").strip()[:_LONGEST]
