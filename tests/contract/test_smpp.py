@@ -222,8 +222,8 @@ async def test_the_number_that_joins_parts_is_the_same_on_every_try_and_another_
     assert keys[0] == keys[1] == keys[2] == keys[3] != keys[4]
 
 
+@pytest.mark.assertion("channels-faults", 31)
 async def test_after_a_part_that_is_refused_no_more_leave_and_the_message_has_failed() -> None:
-    """Fault F31."""
     message = sms("+4799999035", "a" * 400)
     async with road() as (made, center, _):
         (result,) = await made.send([message])
@@ -290,8 +290,8 @@ async def test_a_receipt_names_its_message_whichever_way_it_writes_ids(habits: d
 
 
 @pytest.mark.assertion("channels", 90)
+@pytest.mark.assertion("channels-faults", 27)
 async def test_a_receipt_is_answered_once_it_is_stored_and_comes_again_when_it_could_not_be() -> None:
-    """Fault F27."""
     async with road(failures=2) as (made, center, inbox):
         await made.send(scripted("000"))
         await center.idle()
@@ -388,8 +388,9 @@ async def test_bytes_that_come_one_by_one_are_pdus_all_the_same() -> None:
     assert len(inbox.reports) == 2
 
 
+@pytest.mark.assertion("channels-faults", 28)
 async def test_a_lost_session_leaves_unanswered_submits_unknown_and_is_made_again() -> None:
-    """Fault F28: the receipt of what the SMSC had taken comes on the next bind."""
+    """The receipt of what the SMSC had taken comes on the next bind."""
     async with road(habits={"latency": 0.2}) as (made, center, inbox):
         made.start()
         async with asyncio.TaskGroup() as group:
@@ -457,8 +458,9 @@ async def test_it_says_goodbye() -> None:
         assert center.unbinds == 1
 
 
+@pytest.mark.assertion("channels-faults", 29)
 async def test_a_throttling_storm_fails_no_message_and_most_of_what_is_allowed_gets_through() -> None:
-    """Fault F29, second by second of the SMSC's clock: we rest as long as our answer says, and go on."""
+    """Second by second of the SMSC's clock: we rest as long as our answer says, and go on."""
     now, allowed, sent = 0.0, 20, 0
     async with smsc(rate=allowed, monotonic=lambda: now) as center:
         made = SmppProvider(account(center.port, window=5), tools(Inbox()), monotonic=lambda: now)

@@ -107,8 +107,8 @@ async def test_a_part_that_was_only_lost_sight_of_may_still_arrive(road: Road) -
     assert await road.outcomes() == [("sms", "delivered")]
 
 
+@pytest.mark.assertion("channels-faults", 31)
 async def test_the_receipt_of_a_part_whose_next_one_was_refused_is_kept_and_changes_nothing(road: Road) -> None:
-    """Fault F31."""
     await place(road, Refused(Reason.REJECTED, "part 2 of 3", parts=Parts(("a",), 3)))
     assert await road.outcomes() == [("sms", "Failed_Rejected")]
     await report(road, "a")
@@ -155,8 +155,9 @@ async def test_two_workers_that_apply_one_part_each_make_the_message_whole(road:
     assert await road.state(order) == "Completed"
 
 
+@pytest.mark.assertion("channels-faults", 40)
 async def test_a_reference_that_two_messages_have_is_applied_to_neither(road: Road) -> None:
-    """Fault F40: of parts too."""
+    """Of parts too."""
     await place(road, in_parts("a", "same"))
     await place(road, Accepted("same"))
     await report(road, "same")
@@ -171,8 +172,9 @@ async def test_another_providers_reference_is_not_ours(road: Road) -> None:
     assert await road.outcomes() == [("sms", "accepted")]
 
 
+@pytest.mark.assertion("channels-faults", 30)
 async def test_a_reference_in_another_spelling_is_found_among_messages_without_a_fate(road: Road) -> None:
-    """Fault F30: the answer said 4096 in decimal, the receipt says 1000 in hexadecimal; 1000 is long through."""
+    """The answer said 4096 in decimal, the receipt says 1000 in hexadecimal; 1000 is long through."""
     first = await place(road, Accepted("1000"))
     await report(road, "1000")
     second = await place(road, Accepted("4096"))

@@ -175,6 +175,7 @@ async def test_a_compressed_body_is_not_taken() -> None:
     assert not here.reader.requests
 
 
+@pytest.mark.assertion("channels-faults", 27)
 async def test_while_the_database_is_away_a_report_is_answered_503_and_comes_again() -> None:
     async with site(failures=1) as here:
         status, _, headers = await here.send()
@@ -184,6 +185,7 @@ async def test_while_the_database_is_away_a_report_is_answered_503_and_comes_aga
     assert here.inbox.stored == ["a", "b"]
 
 
+@pytest.mark.assertion("channels-faults", 26)
 async def test_after_ten_failed_logins_a_minute_a_peer_is_told_429_and_genuine_reports_still_pass() -> None:
     async with site() as here:
         assert await here.statuses(10, wrong=True) == [401] * 10

@@ -202,6 +202,7 @@ async def test_three_messages_in_one_report_are_all_stored_and_all_acknowledged(
 
 
 @pytest.mark.parametrize("script", ["409", "411", "412", "414"])
+@pytest.mark.assertion("channels-faults", 25)
 async def test_a_report_that_cannot_be_read_is_refused_and_kept_for_an_operator(script: str) -> None:
     async with road() as way:
         await way.send(script)
@@ -211,6 +212,7 @@ async def test_a_report_that_cannot_be_read_is_refused_and_kept_for_an_operator(
     assert all(report.detail.startswith("malformed: ") for report in way.inbox.reports)
 
 
+@pytest.mark.assertion("channels-faults", 25)
 async def test_a_report_of_five_mebibytes_is_not_stored() -> None:
     async with road() as way:
         await way.send("413")
@@ -286,8 +288,8 @@ async def test_wrong_or_missing_credentials_are_refused_before_the_body_is_read(
     assert not inbox.called.is_set()
 
 
+@pytest.mark.assertion("channels-faults", 26)
 async def test_a_flood_of_wrong_passwords_is_told_429_and_genuine_reports_pass() -> None:
-    """Channels F26."""
     inbox = Inbox()
     async with serving(inbox) as url:
         wrong = [(await post(url, basic("gateway", "wrong")))[0] for _ in range(30)]

@@ -140,8 +140,9 @@ ids = st.integers(0, 2**63)
 
 @given(ids)
 @pytest.mark.assertion("channels", 87)
+@pytest.mark.assertion("channels-faults", 30)
 def test_an_id_is_found_again_whichever_way_the_receipt_writes_it(number: int) -> None:
-    """Fault F30 among them: the answer in decimal, the receipt in hexadecimal."""
+    """Among them the answer in decimal, the receipt in hexadecimal."""
     spellings = (str(number), f"{number:x}", f"{number:X}", f"{number:010}", f"{number:012X}")
     for answered in spellings:
         kept = submitted_reference(answered, "auto")

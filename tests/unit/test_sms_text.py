@@ -1,11 +1,13 @@
 """SMS text: channels 3.1 and assertions 66-71."""
 
 import unicodedata
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from varsel.domain.gsm7 import encode
 from varsel.domain.sms_text import (
     MAX_LINK_UNITS,
     Alphabet,
@@ -119,6 +121,26 @@ def test_no_segment_ends_with_an_escape_or_half_a_pair(text: str) -> None:
             part.encode("utf-16-be")  # raises on half a pair
         else:
             assert "\x1b" not in part
+
+
+@pytest.mark.parametrize("header", [6, 7])
+@pytest.mark.assertion("channels", 69)
+def test_no_part_of_ten_thousand_texts_tears_a_character_or_is_too_long(header: int) -> None:
+    """`header`: octets of the 140 that say which part it is: 153 septets or 67 units are left, 152 or 66."""
+    dice = Random(header)  # noqa: S311 - any texts will do
+    letters = "abcæøå €[]{}~|^\\\n"
+    for number in range(10_000):
+        alphabet = letters if number % 2 else letters + "ж" + EMOJI
+        text = "".join(dice.choices(alphabet, k=dice.randrange(150, 700)))
+        segments = segment(text, header=header)
+        assert "".join(segments.parts) == text
+        if segments.alphabet is GSM:
+            sizes = [len(encode(part)) for part in segments.parts]
+            assert not any(encode(part).endswith(b"\x1b") for part in segments.parts)
+        else:
+            sizes = [len(part.encode("utf-16-be")) // 2 for part in segments.parts]  # raises on half a pair
+        each = (140 - header) * 8 // 7 if segments.alphabet is GSM else (140 - header) // 2
+        assert len(sizes) == 1 or max(sizes) <= each
 
 
 def utf16_units(text: str) -> int:
