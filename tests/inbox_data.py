@@ -8,11 +8,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from varsel.db import Conn, Database, execute, fetch_value
+from varsel.domain.captured import Captured
 from varsel.domain.ids import NotificationId, uuid7
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.sms_text import segment
 from varsel.simulators import store
-from varsel.simulators.captured import Captured
 
 _ORDER: Final = """
 INSERT INTO orders (id, creator_id, kind, channel, state, lane, recipients, senders_reference, requested_send_time,

@@ -19,10 +19,10 @@ from varsel.delivery.ports import (
     Suppress,
     Unknown,
 )
+from varsel.domain.captured import Captured
 from varsel.domain.notification import Reason
 from varsel.providers.smtp_session import Limits
 from varsel.providers.verp import Verp, xtext_decode
-from varsel.simulators.captured import Captured
 from varsel.simulators.sink import Sink
 from varsel.simulators.smtp import ALL_EXTENSIONS, SmtpSimulator
 

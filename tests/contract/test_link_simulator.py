@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 from defusedxml.ElementTree import fromstring
 
+from varsel.domain.captured import Captured
 from varsel.domain.notification import Channel
 from varsel.domain.sms_text import Alphabet
-from varsel.simulators.captured import Captured
 from varsel.simulators.link import LinkSimulator
 
 

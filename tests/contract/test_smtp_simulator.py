@@ -7,9 +7,9 @@ from uuid import UUID
 import aiosmtplib
 import pytest
 
+from varsel.domain.captured import Captured
 from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel
-from varsel.simulators.captured import Captured
 from varsel.simulators.smtp import SmtpSimulator
 from varsel.simulators.smtp_script import SCRIPTS, script_for
 

@@ -11,8 +11,8 @@ from typing import Final, Generic, Self, TypeVar
 import aiohttp
 from aiohttp import web
 
+from varsel.domain.captured import Captured
 from varsel.domain.sms_text import alphabet_of, segment
-from varsel.simulators.captured import Captured
 
 Capture = Callable[[Sequence[Captured]], Awaitable[None]]
 """Stores what came, before it is answered."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from varsel.db import Database
+from varsel.domain.captured import Captured
 from varsel.simulators import store
-from varsel.simulators.captured import Captured
 from varsel.simulators.recipient import as_written
 
 _BATCH: Final = 500

@@ -20,9 +20,9 @@ from aiohttp import web
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from varsel.domain.captured import Captured
 from varsel.domain.notification import Channel
 from varsel.domain.sms_text import MAX_LINK_UNITS, Alphabet, alphabet_of, link_parts, link_units
-from varsel.simulators.captured import Captured
 from varsel.simulators.link_callbacks import Callbacks, ReportSent
 from varsel.simulators.link_script import SCRIPTS, Answer, Fault, Script, script_for
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from joserfc.jwk import RSAKey
 
 from varsel.db import Database
+from varsel.domain.captured import Captured
 from varsel.log import Log
 from varsel.settings import (
     AltinnSettings,
@@ -28,7 +29,6 @@ from varsel.settings import (
 )
 from varsel.simulators.authorization import AuthorizationSimulator
 from varsel.simulators.business_addresses import BusinessAddressesSimulator
-from varsel.simulators.captured import Captured
 from varsel.simulators.keep import Keeper
 from varsel.simulators.krr import KrrSimulator
 from varsel.simulators.link import LinkSimulator

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from varsel.domain.captured import Captured
 from varsel.domain.notification import Channel
 from varsel.domain.sms_text import alphabet_of, segment
-from varsel.simulators.captured import Captured
 from varsel.simulators.gateway import Capture
 from varsel.simulators.smpp_receipt import Notation, TextStyle, receipt, written
 from varsel.simulators.smpp_script import ORDINARY, SCRIPTS, Habit, Script

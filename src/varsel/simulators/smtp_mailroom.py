@@ -12,9 +12,9 @@ from email.message import EmailMessage
 from typing import Final
 from uuid import UUID
 
+from varsel.domain.captured import Captured
 from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel
-from varsel.simulators.captured import Captured
 from varsel.simulators.smtp_notices import Notices, NoticeSent, Original
 from varsel.simulators.smtp_script import Notice, Script, script_for, script_named
 

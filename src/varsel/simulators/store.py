@@ -7,9 +7,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from varsel.db import Conn, ReadConn, columns, execute, fetch, fetch_one, fetch_value
+from varsel.domain.captured import Captured
 from varsel.domain.ids import NotificationId, uuid7
 from varsel.domain.notification import Channel
-from varsel.simulators.captured import Captured
 
 KEPT: Final = 10_000
 

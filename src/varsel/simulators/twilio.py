@@ -18,9 +18,9 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 
+from varsel.domain.captured import Captured
 from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel
-from varsel.simulators.captured import Captured
 from varsel.simulators.gateway import ANSWERED_WITH, Capture, GatewaySimulator, parts_and_alphabet
 
 _FORM: Final = "application/x-www-form-urlencoded"

@@ -1,4 +1,4 @@
-"""One message as a simulator received it (channels 2.7, 3.7): what the inbox shows and the JSON API answers."""
+"""One message as a simulator, or a provider for tests, received it (channels 2.7, 3.7): what the inbox shows."""
 
 from dataclasses import dataclass
 from datetime import datetime
