@@ -17,7 +17,7 @@ from varsel.clock import ManualClock
 from varsel.delivery.ports import Report, Sms
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import NotificationId, OrderId, uuid7
-from varsel.providers.kind import Tools
+from varsel.providers.kind import Capture, Tools
 from varsel.settings import BounceSettings, ProviderSettings
 
 NOW: Final = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -63,8 +63,8 @@ class Inbox:
         return [report.raw_state for report in self.reports if report.reference == reference]
 
 
-def tools(inbox: Inbox, *, production: bool = False, now: datetime = NOW) -> Tools:
-    return Tools(ManualClock(now), BounceSettings(), production, BASE, inbox.store)
+def tools(inbox: Inbox, *, production: bool = False, capture: Capture | None = None) -> Tools:
+    return Tools(ManualClock(NOW), BounceSettings(), production, BASE, inbox.store, capture)
 
 
 @asynccontextmanager

@@ -503,6 +503,8 @@ PROVIDER_TYPES: Final = {
     "twilio": "varsel.providers.twilio",
     "webhook": "varsel.providers.webhook",
     "smpp": "varsel.providers.smpp",
+    "captured": "varsel.providers.captured",
+    "apprise": "varsel.providers.apprise",
 }
 """Type of a provider → the module whose `PROVIDER` makes it. Others come by the entry points `varsel.providers`."""
 

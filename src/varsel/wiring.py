@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import cast
 
 from varsel.clock import SystemClock
@@ -44,6 +45,7 @@ from varsel.resolution.due import Resolution
 from varsel.resolution.fallback import Fallbacks
 from varsel.resolution.plan import Rules as ResolutionRules
 from varsel.settings import ComposedSettings, ProviderSettings, Settings
+from varsel.simulators.keep import keep_at_once
 from varsel.wakeup import Waker
 from varsel.webhooks.address import Addresses
 from varsel.webhooks.push import Webhooks
@@ -202,10 +204,13 @@ class Parts:
             limits=limits_of(self.settings.quotas),
         )
 
+    def _tools(self) -> Tools:
+        return tools_of(self.settings, self.clock, self.inbox().store, partial(keep_at_once, self.db))
+
     def pools(self) -> "Pools":
         """All enabled providers of the settings, made once for this process."""
         if self._pools is None:
-            tools = tools_of(self.settings, self.clock, self.inbox().store)
+            tools = self._tools()
             made = [(chosen, make_provider(chosen, tools)) for chosen in self.settings.providers if chosen.enabled]
             self._closing += [provider for _, provider in made]
             for _, provider in made:
@@ -222,7 +227,7 @@ class Parts:
 
     def askers(self) -> list[Asker]:
         """One for each provider that can be asked; one that is switched off is asked about what it took before."""
-        pools, tools = self.pools(), tools_of(self.settings, self.clock, self.inbox().store)
+        pools, tools = self.pools(), self._tools()
         made = {member.name: member.provider for pool in (pools.email, pools.sms) for member in pool.members}
         askers = []
         for chosen in self.settings.providers:

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from varsel.clock import Clock
 from varsel.delivery.ports import EmailProvider, Report, SmsProvider
+from varsel.domain.captured import Captured
 from varsel.settings import BounceSettings, ProviderSettings, Settings, provider_module
 
 S = TypeVar("S", bound=ProviderSettings)
@@ -20,12 +21,15 @@ MAX_REPORT_BYTES: Final = 256 * 1024
 StoreReports = Callable[[Sequence[Report]], Awaitable[None]]
 """Returns when the reports are committed. Raises `Unavailable` when they are not."""
 
+Capture = Callable[[Sequence[Captured]], Awaitable[None]]
+"""Puts messages where tests and the sandbox look at them. Raises `Unavailable`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a provider may use. `base_url`: where we are reached from outside, for addresses of callbacks.
 
-    `store`: for reports that come on the provider's own connection.
+    `store`: for reports that come on the provider's own connection. `capture`: None in production.
     """
 
     clock: Clock
@@ -33,11 +37,13 @@ class Tools:
     production: bool
     base_url: str
     store: StoreReports
+    capture: Capture | None = None
 
 
-def tools_of(settings: Settings, clock: Clock, store: StoreReports) -> Tools:
+def tools_of(settings: Settings, clock: Clock, store: StoreReports, capture: Capture | None = None) -> Tools:
     production = settings.environment == "production"
-    return Tools(clock, settings.bounces, production, settings.server.base_url, store)
+    allowed = None if production else capture
+    return Tools(clock, settings.bounces, production, settings.server.base_url, store, allowed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,14 @@ from varsel.simulators.recipient import as_written
 _BATCH: Final = 500
 _PRUNE_EVERY: Final = 1000
 
+
+async def keep_at_once(db: Database, messages: Sequence[Captured]) -> None:
+    """In a transaction of their own. Raises `Unavailable` when they were not stored."""
+    async with db.transaction() as conn:
+        await store.insert(conn, [replace(m, recipient=as_written(m.channel, m.recipient)) for m in messages])
+        await store.prune(conn)
+
+
 _Waiting = tuple[Sequence[Captured], asyncio.Future[None]]
 
 
