@@ -128,8 +128,7 @@ def _a_word_in_place_of_an_id_is_a_bad_id(failure: Failure, case: Any, response:
     """Http-api 2: GET of `orders/email` is an order named `email`, which is 400, not 405."""
     return (
         type(failure).__name__ == "UnsupportedMethodResponse"
-        and response.request.method == "GET"
-        and re.search(r"/v1/orders/(email|sms|preview)$", case.path) is not None
+        and re.search(r"/v1/(orders/(email|sms|preview)|suppressions/lookup)$", case.path) is not None
         and _errors(response).keys() == {"id"}
     )
 

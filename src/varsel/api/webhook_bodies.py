@@ -10,6 +10,7 @@ from pydantic import Field
 from varsel.api.bodies import Body, Findings
 from varsel.api.fields import Integer, Text
 from varsel.api.schemas import Answer, Instant
+from varsel.api.shapes import Shape, Told
 from varsel.domain.signatures import shown
 from varsel.webhooks.address import MAX_LENGTH
 from varsel.webhooks.event import Kind
@@ -17,7 +18,11 @@ from varsel.webhooks.owner_store import Delivery, Webhook, Wish
 from varsel.webhooks.states import DeliveryState, WebhookState, Why
 
 _MAX_DESCRIPTION: Final = 500
-_URL: Final[dict[str, Any]] = {"format": "webhook-url", "maxLength": MAX_LENGTH}
+_URL: Final[Shape] = {
+    "type": "string",
+    "format": "webhook-url",
+    "description": f"https, with a host name, without user, password and fragment; at most {MAX_LENGTH} characters.",
+}
 
 EventName = Literal["order.completed.v1", "notification.correction.v1", "notification.complaint.v1"]
 
@@ -25,7 +30,7 @@ EventName = Literal["order.completed.v1", "notification.correction.v1", "notific
 class WebhookBody(Body):
     """POST and PUT of a webhook. `url`: https, with a host name."""
 
-    url: Annotated[Text, Field(json_schema_extra=_URL)]
+    url: Annotated[Text, Told(_URL)]
     events: Annotated[list[EventName], Field(min_length=1, max_length=20)]
     description: Annotated[Text, Field(max_length=_MAX_DESCRIPTION)] | None = None
     include_destinations: bool = False
