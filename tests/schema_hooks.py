@@ -154,11 +154,22 @@ def _what_only_the_registers_know(failure: Failure, case: Any, response: Any) ->
     return type(failure).__name__ == "RejectedPositiveData" and (none_left or unknown)
 
 
+def _an_address_that_was_put_beside_a_number(failure: Failure, case: Any, response: Any) -> bool:
+    """The dictionary of addresses is used also where a number stands, and just one of the two is wanted."""
+    return (
+        type(failure).__name__ == "RejectedPositiveData"
+        and "/suppressions" in case.path
+        and {"emailAddress", "mobileNumber"} <= set(case.body)
+        and _errors(response).keys() == {"EmailAddress"}
+    )
+
+
 _EXCUSES: Final = (
     _an_id_that_is_none_has_no_shipment,
     _a_word_in_place_of_an_id_is_a_bad_id,
     _a_rule_that_no_schema_can_say,
     _what_only_the_registers_know,
+    _an_address_that_was_put_beside_a_number,
 )
 
 

@@ -67,7 +67,6 @@ def up(home: Path | None, host: str | None, port: int | None, sandbox: bool, wor
     chosen = load_settings(given)
     configure_log(chosen.log_level)
     refuse_unsafe(chosen, expose=expose)
-    with_suppression_key(chosen)  # the processes find what this leaves in the home
     try:
         with stopping_on_signals(), _listener(chosen) as listener:
             _run(chosen, given, listener, workers=workers)
@@ -105,6 +104,7 @@ def stopping_on_signals() -> Iterator[None]:
 def _run(chosen: Settings, given: dict[str, object], listener: socket.socket, *, workers: int) -> None:
     """Until `Stopped`. Everything it started has stopped when it returns."""
     home = home_of(chosen)
+    with_suppression_key(chosen)  # the processes find what this leaves in the home
     with _database(chosen, home) as (url, server):
         bring_up_to_date(url)
         variables = given | _handed_over(chosen, home, url, port=listener.getsockname()[1])
