@@ -214,6 +214,7 @@ async def test_the_inbox_leads_to_the_page_and_back(site: Site) -> None:
     async with browser_page() as page:
         await page.look(language="en")
         await page.goto(f"{site.url}/sandbox")
+        await page.click_through("nav a[href='/ui/ops/providers']")
         await page.click_through(f"nav a[href='{PATH}']")
         assert await page.evaluate("document.querySelector('h1').innerText") == "Registries"
         await page.click_through("nav a[href='/sandbox']")

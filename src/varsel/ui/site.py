@@ -10,6 +10,7 @@ from varsel.ui.order import OrderPage
 from varsel.ui.orders import Orders
 from varsel.ui.pages import Area
 from varsel.ui.parts import UiParts
+from varsel.ui.providers import Providers
 from varsel.ui.recipient import RecipientPage
 from varsel.ui.registries import Registries
 from varsel.ui.search import Search
@@ -17,7 +18,7 @@ from varsel.ui.search import Search
 _AREAS: Final = (
     Area("orders", "/ui/orders", "viewer"),
     Area("recipients", "/ui/recipients", "caseworker"),
-    Area("operations", "/ui/ops/registries", "operator"),
+    Area("operations", "/ui/ops/providers", "operator"),
 )
 _SANDBOX: Final = Area("sandbox", "/sandbox", "viewer")
 
@@ -37,5 +38,6 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *OrderPage(parts).routes(),
         *RecipientPage(parts).routes(),
         *Lookup(parts).routes(),
+        *Providers(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
     ]

@@ -187,7 +187,7 @@ addEventListener("beforeprint", () => all("details.more").forEach((details) => (
 document.addEventListener("submit", (event) => {
   if (event.target.matches("[data-waits]")) event.target.closest("section").setAttribute("aria-busy", "true");
 });
-addEventListener("popstate", () => open(location.href, { push: false }));
+addEventListener("popstate", () => one(".pane") && open(location.href, { push: false }));
 prepare();
 countDown();
 showCurrent();
