@@ -149,7 +149,9 @@ class OrderPage:
             after = uuid_or_none(request.query_params.get("after", ""))
             rows = await store.find_messages(conn, order, limit=_SHOWN + 1, after=after, fate=_fate(request))
             first = (
-                rows if after is None and _fate(request) is None else await store.find_messages(conn, order, limit=2)
+                rows
+                if after is None and _fate(request) is None
+                else await store.find_messages(conn, order, limit=_TOLD_AT_ONCE + 1)
             )
             one = await store.find_messages(conn, order, limit=1, only=only) if only else []
             told_of = NotificationId(one[0].id) if one else None
