@@ -6,7 +6,7 @@ The figures are the database's: every API process tells the same, so alarms take
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -23,7 +23,7 @@ from varsel.api.parts import ApiParts
 from varsel.api.registry_gauges import registry_gauges
 from varsel.db import DatabaseError
 from varsel.domain.errors import Unavailable
-from varsel.domain.schedule import OSLO, SendWindow
+from varsel.domain.schedule import SendWindow
 from varsel.registry_sync.store import Status, statuses
 from varsel.status.gauges import MAX_COUNTED, Gauges
 from varsel.status.gauges_store import read_gauges
@@ -76,12 +76,11 @@ class _Readings(Collector):
             return None
 
     def _opened(self, now: datetime) -> datetime:
-        """When the send window opened today; long ago, when it never closes."""
         processing = self._parts.settings.processing
-        if processing.sms_window_always_open:
-            return datetime.fromtimestamp(0, UTC)
-        window = SendWindow(processing.sms_window_start_hour, processing.sms_window_end_hour)
-        return window.next_opening(now.astimezone(OSLO).replace(hour=0, minute=0, second=0, microsecond=0))
+        window = SendWindow(
+            processing.sms_window_start_hour, processing.sms_window_end_hour, processing.sms_window_always_open
+        )
+        return window.opened(now)
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("varsel_database_up", "Whether the database answered.", value=self._last is not None)

@@ -33,6 +33,12 @@ class SendWindow:
             start, _ = self._hours(local + timedelta(days=1))
         return start.astimezone(UTC) + timedelta(microseconds=1)
 
+    def opened(self, now: datetime) -> datetime:
+        """When the window opened today, or will; long ago when it never closes. In UTC."""
+        if self.always_open:
+            return datetime.fromtimestamp(0, UTC)
+        return self.next_opening(now.astimezone(OSLO).replace(hour=0, minute=0, second=0, microsecond=0))
+
     def expiry(self, requested: datetime, lifetime: timedelta) -> datetime:
         """Of a daytime SMS (processing 6.5): outside the window, its life begins when the window opens."""
         local = requested.astimezone(OSLO)

@@ -5,9 +5,11 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from varsel.settings import Settings
+from varsel.ui.deadletters import DeadLetters
 from varsel.ui.lookup import Lookup
 from varsel.ui.order import OrderPage
 from varsel.ui.orders import Orders
+from varsel.ui.overview import Overview
 from varsel.ui.pages import Area
 from varsel.ui.parts import UiParts
 from varsel.ui.providers import Providers
@@ -16,6 +18,7 @@ from varsel.ui.registries import Registries
 from varsel.ui.search import Search
 
 _AREAS: Final = (
+    Area("overview", "/ui/", "viewer"),
     Area("orders", "/ui/orders", "viewer"),
     Area("recipients", "/ui/recipients", "caseworker"),
     Area("operations", "/ui/ops/providers", "operator"),
@@ -33,11 +36,13 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
     return [
         *parts.pages.routes(),
         *parts.access.routes(),
+        *Overview(parts).routes(),
         *Search(parts).routes(),
         *Orders(parts).routes(),
         *OrderPage(parts).routes(),
         *RecipientPage(parts).routes(),
         *Lookup(parts).routes(),
         *Providers(parts).routes(),
+        *DeadLetters(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
     ]
