@@ -353,6 +353,7 @@ class CreatorContentSettings(_Section):
 
 class ContentSettings(_Section):
     protected_sms_senders: Words = ()  # names that only those creators may use to whom they are given
+    plain_sms_senders: bool = False  # refuse senders that not every network carries
     creators: dict[str, CreatorContentSettings] = {}  # by the creator's name, in any letter case; `*`: all others
 
 

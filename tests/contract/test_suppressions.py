@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from browser import browser_page
 from operations import KEY, anonymous, serving_with
 from serving import Api, Client, Reply, keyed
 from varsel.delivery.guard import Guard
@@ -282,6 +283,28 @@ async def test_the_page_speaks_the_readers_language(api: Api, accept: str | None
     assert "kari" not in page
     assert "script" not in page
     assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(("language", "dark"), [("nb", False), ("en", True)])
+async def test_the_page_works_by_keyboard_on_a_small_screen_without_scripts(
+    api: Api, language: str, dark: bool
+) -> None:
+    path = await link_of(api)
+    async with browser_page() as page:
+        await page.look(width=320, height=640, dark=dark, language=language, script=False)
+        await page.goto(f"http://127.0.0.1:{api.client.port}{path}")
+        assert await page.evaluate("document.documentElement.lang") == language
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing to scroll sideways
+        assert await page.evaluate("document.querySelectorAll('h1, main').length") == 2
+        await page.press("Tab")
+        assert await page.evaluate("document.activeElement.tagName") == "BUTTON"
+        assert await page.evaluate("document.activeElement.offsetHeight >= 44")
+        assert await page.evaluate("parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2")
+        await page.press("Enter")
+        await page.until("document.querySelector('[role=status]')")
+        assert await page.evaluate("document.cookie") == ""
+        assert page.errors == []
+    assert len(await entries(api.client)) == 1
 
 
 async def test_a_creators_name_cannot_write_on_the_page(api: Api) -> None:

@@ -90,6 +90,7 @@ def test_where_links_are_only_warned_of_http_passes() -> None:
         ("noreply@altinn.no <x@evil.example>", False),
         ("post@bank.example <noreply@altinn.no>", False),
         ("Ban Ken <noreply@altinn.no>", False),
+        ("Den norske Banken AS <noreply@altinn.no>", False),
     ],
 )
 def test_emails_come_from_the_creators_domains_under_a_name_of_its_own(sender: str, right: bool) -> None:
@@ -106,6 +107,27 @@ def test_a_protected_name_is_refused_in_any_case_and_spacing(sender: str) -> Non
     assert rules.of("ttd").wrong_sms_sender(sender)
     assert rules.of("skd").wrong_sms_sender(sender) is None
     assert rules.of("ttd").wrong_sms_sender("Skatt") is None
+
+
+@pytest.mark.parametrize(
+    ("sender", "right"),
+    [
+        ("1963", True),
+        ("+4799999500", True),
+        ("Fjord&Fjell", True),
+        ("A.B-C 1", True),
+        ("NAV", True),
+        ("12", False),
+        ("1" * 16, False),
+        ("Skatteetaten", False),  # twelve letters
+        ("Blåbær", False),
+        ("A_B", False),
+        ("...", False),
+    ],
+)
+def test_senders_that_not_every_network_carries_are_refused_on_demand(sender: str, right: bool) -> None:
+    assert (contents(plain_sms_senders=True).of("ttd").wrong_sms_sender(sender) is None) is right
+    assert contents().of("ttd").wrong_sms_sender(sender) is None
 
 
 @given(st.text("Skat teabcÅå\u200b\t", max_size=12))

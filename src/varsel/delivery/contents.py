@@ -9,6 +9,7 @@ class Contents:
     """Raises `ValueError` for a domain that is none. `default_sms`: a sender that everybody has who names none."""
 
     def __init__(self, settings: ContentSettings, default_sms: str = "") -> None:
+        self._plain_senders = settings.plain_sms_senders
         self._protected = fold_names(settings.protected_sms_senders) - {fold_name(default_sms)}
         self._own = {name.casefold(): self._content(own) for name, own in settings.creators.items()}
         self._others = self._own.get("*") or self._content(CreatorContentSettings())
@@ -24,4 +25,5 @@ class Contents:
             active_html=own.active_html,
             sender_domains=domains_of(own.sender_domains),
             protected=self._protected - fold_names(own.sms_senders),
+            plain_senders=self._plain_senders,
         )

@@ -15,6 +15,7 @@ from varsel.domain.links import Allowed, faults, is_active, links_of_html, links
 MAX_CHECKED: Final = 2_000_000
 """Characters of a text whose links are checked; a longer one is a fault of its own."""
 
+_PLAIN_SENDER: Final = re.compile(r"\+?[0-9]{3,15}|(?=.*[A-Za-z])[A-Za-z0-9 .&-]{1,11}")
 _NAMED: Final = re.compile(r'\s*"?([^<>"]*?)"?\s*<([^<>]+)>\s*')
 
 
@@ -30,7 +31,8 @@ class Strictness(StrEnum):
 class Content:
     """What one creator may say, and as whom. All domains are in A-labels, names are folded.
 
-    `sender_domains`: none means any. `protected`: names of SMS senders that are not for this creator.
+    `sender_domains`: none means any. `protected`: names of SMS senders that are not for this creator. `plain_senders`:
+    senders of SMS must be what every network carries.
     """
 
     links: Strictness = Strictness.OFF
@@ -38,6 +40,7 @@ class Content:
     active_html: bool = True
     sender_domains: tuple[str, ...] = ()
     protected: frozenset[str] = frozenset()
+    plain_senders: bool = False
 
     def wrong_links(self, text: str, *, markup: bool = False) -> tuple[str, ...]:
         """A sentence for each link that is not allowed. It is told by its number: a link may hold a secret."""
@@ -59,15 +62,18 @@ class Content:
         domain = to_a_labels(address.strip().rpartition("@")[2])
         if domain is None or not within(domain, self.sender_domains):
             return "The address is not of a domain that the creator may send from."
-        if "@" in name or self._is_protected(name):
+        if "@" in name or any(reserved in fold_name(name) for reserved in self.protected):
             return "The name in front of the address could be taken for somebody else's."
         return None
 
     def wrong_sms_sender(self, sender: str) -> str | None:
-        return "The name is reserved for others." if self._is_protected(sender) else None
-
-    def _is_protected(self, name: str) -> bool:
-        return fold_name(name) in self.protected
+        if fold_name(sender) in self.protected:
+            return "The name is reserved for others."
+        if self.plain_senders and not _PLAIN_SENDER.fullmatch(sender.strip()):
+            return (
+                "A sender is a number of 3 to 15 digits, or a name of at most 11 letters, digits, blanks, -, . and &."
+            )
+        return None
 
 
 @lru_cache(maxsize=128)  # many messages say the same
