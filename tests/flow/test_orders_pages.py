@@ -11,8 +11,9 @@ import pytest
 
 from orders_world import BAKERY, INGRID, NOBODY, RESERVED, Visitor, World, fill, visitor, world
 from varsel.db import Database, execute, fetch, fetch_value
+from varsel.delivery.ports import Verdict
 from varsel.domain.ids import OrderId, uuid7
-from varsel.domain.notification import Reason, State
+from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import OrderState
 from varsel.status.explain import tell
 from varsel.status.explain_store import find_facts
@@ -173,6 +174,25 @@ async def test_the_story_is_that_of_explain(w: World, filled: dict[str, OrderId]
         events = sorted(f"{e.kind}{f': {e.code}' if e.code else ''}" for e in (*story.past, *story.ahead))
         told = re.findall(r"<code>((?:[a-z]+\.[a-z]+)(?:: [\w ]+)?)</code>", await marit.get(f"/ui/orders/{order}"))
         assert sorted(told) == events, name
+
+
+async def test_who_got_an_sms_after_an_email_reads_of_both(w: World, marit: Visitor) -> None:
+    order = await w.letter(fallback_until=w.road.clock.now() + timedelta(hours=6))
+    await w.run()
+    await w.report(order, Channel.EMAIL, Verdict.FAILED)
+    await w.run(after=timedelta(minutes=2))
+    await w.report(order, Channel.SMS, Verdict.DELIVERED)
+    await w.run(after=timedelta(minutes=1))
+    history = await marit.get(await marit.search(INGRID))
+    assert "Email: bounced." in history
+    (path,) = set(re.findall(rf"/ui/orders/{order}\?n=[0-9a-f-]+", history))
+    page = await marit.get(path)
+    assert first_sentence(page).startswith("Yes. The notification arrived by SMS at")
+    told = [page.index(text) for text in ("Email: bounced", "We went over to SMS", "The SMS arrived")]
+    assert told == sorted(told)
+    turns = await marit.get(f"{path}&story=turns")
+    assert "We went over to SMS" in turns
+    assert "The SMS was made" not in turns
 
 
 async def test_of_many_recipients_each_is_found_by_fate_and_has_a_story(

@@ -49,7 +49,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`story`: the address of the page that tells of this one."""
+    """A notification, and what is said of its state."""
 
     message: Message
     outcome: Outcome
@@ -64,6 +64,10 @@ class Preview:
     subject: str
     mail: str | None
     mail_sender: str
+
+    @property
+    def shown(self) -> bool:
+        return self.sms is not None or self.mail is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,26 @@ class Contents:
     cancellable: bool
 
     @property
+    def daytime(self) -> bool:
+        """Whether its SMS wait for it."""
+        return self.head.texts.sms_body is not None and self.head.sending_time != SendingTime.ANYTIME
+
+    @property
     def several(self) -> bool:
         return self.facts.order.recipients > 1 or self.tally.all > 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a page needs of the database. `first`: the first few messages, whichever are listed."""
+
+    head: Head
+    tally: Tally
+    first: list[Message]
+    rows: list[Message]
+    chosen: Message | None
+    facts: Facts
+    siblings: list[Sibling]
 
 
 class OrderPage:
@@ -140,57 +162,53 @@ class OrderPage:
         )
 
     async def _contents(self, request: Request, who: Who) -> Contents:
-        order, only = _order_id(request), uuid_or_none(request.query_params.get("n", ""))
+        read = await self._read(request, who, _order_id(request))
+        story, order = tell(read.facts, self._asked), read.facts.order
+        preview = _preview(read.head, [read.chosen] if read.chosen else read.first)
+        shows_texts = preview is not None and preview.shown and who.may(Role.CASEWORKER)
+        if shows_texts:
+            async with self._parts.db.autocommit() as conn:
+                await audit(conn, who, "order", creator=read.head.creator, order=order.id)
+        return Contents(
+            facts=read.facts,
+            head=read.head,
+            tally=read.tally,
+            verdict=_verdict(order.state, read.tally, read.first),
+            word=word_of(order.state, read.tally),
+            rows=[_row(message) for message in read.rows[:_SHOWN]],
+            more=read.rows[_SHOWN - 1].id if len(read.rows) > _SHOWN else None,
+            lines=told(story, self._masks),
+            ahead=ahead(story, self._masks),
+            siblings=read.siblings,
+            chosen=_row(read.chosen) if read.chosen else None,
+            preview=preview if shows_texts else None,
+            cancellable=self._cancellable(read.facts, who),
+        )
+
+    async def _read(self, request: Request, who: Who, order: OrderId) -> _Read:
+        """Of many recipients only the one that was chosen is told of, or nobody."""
+        query, fate = request.query_params, _fate(request)
+        after, only = uuid_or_none(query.get("after", "")), uuid_or_none(query.get("n", ""))
         async with self._parts.db.reading() as conn:
             head = await store.find_head(conn, order, who.creator)
             if head is None:
                 raise NotFound
             tally = await store.find_tally(conn, order)
-            after = uuid_or_none(request.query_params.get("after", ""))
-            rows = await store.find_messages(conn, order, limit=_SHOWN + 1, after=after, fate=_fate(request))
-            first = (
-                rows
-                if after is None and _fate(request) is None
-                else await store.find_messages(conn, order, limit=_TOLD_AT_ONCE + 1)
-            )
-            one = await store.find_messages(conn, order, limit=1, only=only) if only else []
-            told_of = NotificationId(one[0].id) if one else None
-            if told_of is None and len(first) > _TOLD_AT_ONCE:
-                told_of = _NOBODY  # the story of the order alone
+            first = await store.find_messages(conn, order, limit=_TOLD_AT_ONCE + 1)
+            rows = await store.find_messages(conn, order, limit=_SHOWN + 1, after=after, fate=fate)
+            wanted = only if tally.all > 1 else None  # all that one recipient got belongs together
+            chosen = await store.find_messages(conn, order, limit=1, only=wanted) if wanted else []
+            told_of = NotificationId(chosen[0].id) if chosen else _NOBODY if len(first) > _TOLD_AT_ONCE else None
             facts = await find_facts(conn, head.creator, order, told_of)
             siblings = await store.find_siblings(conn, head.chain, order) if head.chain else []
         if facts is None:
             raise NotFound
-        story = tell(facts, self._asked)
-        preview = _preview(head, one or first) if who.may(Role.CASEWORKER) else None
-        if preview and (preview.sms or preview.mail):
-            async with self._parts.db.autocommit() as conn:
-                await audit(conn, who, "order", creator=head.creator, order=order)
-        shown = [_row(message) for message in rows[:_SHOWN]]
-        return Contents(
-            facts=facts,
-            head=head,
-            tally=tally,
-            verdict=_verdict(facts.order.state, tally, first),
-            word=word_of(facts.order.state, tally),
-            rows=shown,
-            more=rows[_SHOWN - 1].id if len(rows) > _SHOWN else None,
-            lines=told(story, self._masks),
-            ahead=ahead(story, self._masks),
-            siblings=siblings,
-            chosen=_row(one[0]) if one else None,
-            preview=preview,
-            cancellable=self._cancellable(facts, who),
-        )
+        return _Read(head, tally, first, rows, chosen[0] if chosen else None, facts, siblings)
 
     def _cancellable(self, facts: Facts, who: Who) -> bool:
         soonest = self._parts.clock.now() + self._cancel_limit
         waits = facts.order.state is OrderState.REGISTERED and facts.order.requested_send_time > soonest
         return waits and who.may(Role.CASEWORKER)
-
-
-def is_daytime(head: Head) -> bool:
-    return head.sending_time != SendingTime.ANYTIME
 
 
 def best_of(messages: Sequence[Message]) -> Message:
