@@ -450,6 +450,10 @@ class ProviderSettings(_Section):
         """What of this must not be in production, in words."""
         return ()
 
+    def carries(self, text: str) -> bool:  # noqa: ARG002 - LINK's limit holds for everybody anyway
+        """Whether it takes an SMS with this text, which is cleaned."""
+        return True
+
 
 class DkimSettings(_Section):
     """How mail from one domain is signed (channels 2.2)."""

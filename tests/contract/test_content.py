@@ -41,7 +41,8 @@ SETTINGS: Final = Settings.model_validate(
                 "mild": {"links": "warn", "link_domains": ["altinn.no"]},
                 "bank": {"sms_senders": ["banken"]},
             },
-        }
+        },
+        "providers": [{"type": "twilio", "name": "gateway", "account_sid": "AC1", "auth_token": "x"}],
     }
 )
 
@@ -269,3 +270,13 @@ async def test_a_name_in_a_subject_is_judged_too(road: Road) -> None:
 async def test_a_link_that_is_only_warned_of_is_sent(road: Road) -> None:
     await placed(road, creator="mild", email=EmailTemplate("noreply@example.com", "Brev", EVIL))
     assert len(road.mail.sent) == 1
+
+
+@pytest.mark.assertion("channels", 71)
+async def test_an_sms_that_one_of_the_gateways_could_not_carry_is_refused_when_it_is_ordered(client: Client) -> None:
+    """Design 8: the smallest limit of the enabled providers, here Twilio's 1600 characters."""
+    to = [{"mobileNumber": "+4799999501"}]
+    taken = await client.apost(f"{ORDERS}/sms", {"body": "a" * 1600, "recipients": to})
+    refused = await client.apost(f"{ORDERS}/sms", {"body": "a" * 1601, "recipients": to})
+    assert taken.status == 202
+    assert refused.errors == {"Body": ["The text is longer than the SMS gateways here carry."]}

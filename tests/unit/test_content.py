@@ -1,5 +1,6 @@
 """What a creator may say and as whom, and what senders are warned of (channels 3.2, 6.7)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from varsel.delivery.contents import Contents
+from varsel.delivery.guard import Guard
 from varsel.domain.content import MAX_CHECKED, Caution, Content, Strictness, cautions, fold_name
 from varsel.domain.identifiers import synthetic_person_id, valid_person_id
 from varsel.domain.sms_receipt import sms_receipt
@@ -172,3 +174,23 @@ def test_an_identity_number_is_cautioned_however_it_is_written(index: int, d_num
 @given(st.from_regex(r"[0-9]{11}", fullmatch=True))
 def test_eleven_digits_that_are_nobodys_are_not(digits: str) -> None:
     assert (cautions(f"KID {digits}") == (Caution.IDENTITY_NUMBER,)) is valid_person_id(digits)
+
+
+def test_an_sms_must_be_carried_by_every_enabled_provider() -> None:
+    """Design 8: any of them may get it."""
+    twilio = {"type": "twilio", "name": "a", "account_sid": "AC1", "auth_token": "x"}
+    smpp = {"type": "smpp", "name": "b", "host": "localhost", "port": 1, "system_id": "v", "password": "x"}
+    link = {"type": "link", "name": "c", "url": "https://x.example/", "username": "u", "password": "x"}
+    link |= {"report_username": "u", "report_password": "x"}
+
+    def carried(text: str, *providers: Mapping[str, object]) -> bool:
+        settings = Settings.model_validate({"providers": providers})
+        return Guard.configured(settings).contents.of("ttd").is_carried(text)
+
+    assert carried("a" * 1600, twilio, smpp, link)
+    assert not carried("a" * 1601, twilio, smpp, link)
+    assert carried("a" * 1601, {**twilio, "enabled": False}, smpp, link)
+    assert not carried("a" * 305, link, {**smpp, "max_segments": 2})
+    assert carried("a" * 304, link, {**smpp, "max_segments": 2})
+    assert carried("a" * 2144, link)
+    assert carried("a" * 5000)

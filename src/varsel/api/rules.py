@@ -67,8 +67,10 @@ def check_not_blank(text: str, path: str, findings: Findings) -> None:
 
 def check_sms_length(text: str, path: str, findings: Findings) -> None:
     """Texts are never cut (design 8). Past four times the limit nothing that cleaning removes can help."""
-    if len(text) > 4 * MAX_LINK_UNITS or not fits_link(clean(text)):
+    if len(text) > 4 * MAX_LINK_UNITS or not fits_link(cleaned := clean(text)):
         findings.add(path, f"The text is too long: it must fit {MAX_LINK_PARTS} SMS parts.")
+    elif not findings.content.is_carried(cleaned):
+        findings.add(path, "The text is longer than the SMS gateways here carry.")
 
 
 def check_text(text: str, path: str, findings: Findings, *, markup: bool = False) -> None:

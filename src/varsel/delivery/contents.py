@@ -1,14 +1,20 @@
 """What each creator may put into its messages, by the settings (channels 6.7)."""
 
-from varsel.domain.content import Content, Strictness, fold_name, fold_names
+from collections.abc import Sequence
+
+from varsel.domain.content import Carrier, Content, Strictness, fold_name, fold_names
 from varsel.domain.links import domains_of
 from varsel.settings import ContentSettings, CreatorContentSettings
 
 
 class Contents:
-    """Raises `ValueError` for a domain that is none. `default_sms`: a sender that everybody has who names none."""
+    """Raises `ValueError` for a domain that is none. `default_sms`: a sender that everybody has who names none.
 
-    def __init__(self, settings: ContentSettings, default_sms: str = "") -> None:
+    `carriers`: whether each provider of SMS takes a text, which is cleaned.
+    """
+
+    def __init__(self, settings: ContentSettings, default_sms: str = "", carriers: Sequence[Carrier] = ()) -> None:
+        self._carriers = tuple(carriers)
         self._plain_senders = settings.plain_sms_senders
         self._protected = fold_names(settings.protected_sms_senders) - {fold_name(default_sms)}
         self._own = {name.casefold(): self._content(own) for name, own in settings.creators.items()}
@@ -26,4 +32,5 @@ class Contents:
             sender_domains=domains_of(own.sender_domains),
             protected=self._protected - fold_names(own.sms_senders),
             plain_senders=self._plain_senders,
+            carriers=self._carriers,
         )

@@ -25,7 +25,8 @@ class Guard:
     @classmethod
     def configured(cls, settings: Settings) -> "Guard":
         """Raises `ValueError` for a domain that is none."""
-        contents = Contents(settings.content, settings.senders.default_sms)
+        carriers = [chosen.carries for chosen in settings.providers if chosen.enabled and chosen.channel == "sms"]
+        contents = Contents(settings.content, settings.senders.default_sms, carriers)
         if settings.suppression.key is None:
             return cls(contents, Gate(None, contents.of))
         secret = settings.suppression.key.get_secret_value().encode()

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -27,6 +27,10 @@ class Strictness(StrEnum):
     ENFORCE = "enforce"
 
 
+Carrier = Callable[[str], bool]
+"""Whether a provider takes an SMS with this text, which is cleaned."""
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What one creator may say, and as whom. All domains are in A-labels, names are folded.
@@ -41,6 +45,11 @@ class Content:
     sender_domains: tuple[str, ...] = ()
     protected: frozenset[str] = frozenset()
     plain_senders: bool = False
+    carriers: tuple[Carrier, ...] = ()
+
+    def is_carried(self, text: str) -> bool:
+        """By every provider: any of them may get it (design 8)."""
+        return all(carries(text) for carries in self.carriers)
 
     def wrong_links(self, text: str, *, markup: bool = False) -> tuple[str, ...]:
         """A sentence for each link that is not allowed. It is told by its number: a link may hold a secret."""

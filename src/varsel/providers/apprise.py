@@ -86,6 +86,9 @@ class AppriseProviderSettings(ProviderSettings):
     connections: int = Field(default=5, ge=1, le=50)
     timeout: timedelta = timedelta(seconds=30)
 
+    def carries(self, text: str) -> bool:
+        return len(segment(text).parts) <= self.max_segments
+
 
 class AppriseProvider:
     """One service. Raises `ValueError` where Apprise is not installed."""
@@ -177,7 +180,7 @@ class AppriseProvider:
         number, text = e164(sms.to), clean(sms.text)
         if number is None:
             return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
-        if len(segment(text).parts) > self._settings.max_segments:
+        if not self._settings.carries(text):
             return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
         return number, "", text, "text"
 

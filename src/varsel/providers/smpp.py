@@ -33,7 +33,7 @@ from varsel.log import Log
 from varsel.providers.causes import CAUSES
 from varsel.providers.kind import Kind, Tools
 from varsel.providers.smpp_bind import KeptBind, ReceiptDesk
-from varsel.providers.smpp_message import Concat, bodies
+from varsel.providers.smpp_message import Concat, bodies, segments_of
 from varsel.providers.smpp_receipts import IdFormat, submitted_reference
 from varsel.providers.smpp_session import NoAnswer, NotSent, Session, Timing, open_session
 from varsel.providers.smpp_status import RESUBMITTED, Judge, is_sender_refused
@@ -81,6 +81,9 @@ class SmppProviderSettings(ProviderSettings):
     bind_timeout: timedelta = timedelta(seconds=10)
     answer_timeout: timedelta = timedelta(seconds=30)
     enquire_link: timedelta = timedelta(seconds=30)  # of silence; then we ask whether the SMSC is there
+
+    def carries(self, text: str) -> bool:
+        return segments_of(text, self.concat) <= self.max_segments
 
     @model_validator(mode="after")
     def _safe_and_fitting(self) -> "SmppProviderSettings":

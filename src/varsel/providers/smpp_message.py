@@ -10,7 +10,7 @@ from varsel.delivery.ports import Refused, Sms
 from varsel.domain.address import e164
 from varsel.domain.gsm7 import encode
 from varsel.domain.notification import Reason
-from varsel.domain.sms_text import Alphabet, clean, segment
+from varsel.domain.sms_text import Alphabet, Segments, clean, segment
 from varsel.smpp.pdu import Address, Message, Tag
 
 Concat = Literal["udh", "sar", "payload"]
@@ -35,7 +35,7 @@ def bodies(sms: Sms, *, concat: Concat, max_segments: int, receipts: bool, now: 
     if source is None:
         return Refused(Reason.REJECTED, "the sender is neither a number nor a name of 1 to 11 letters")
     text = clean(sms.text)
-    segments = segment(text, header=_UDH_BYTES) if concat == "udh" else segment(text)
+    segments = _segmented(text, concat)
     if len(segments.parts) > max_segments:
         return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
     destination, validity = Address(1, 1, number[1:]), _validity(sms.expires_at - now)
@@ -53,6 +53,15 @@ def bodies(sms: Sms, *, concat: Concat, max_segments: int, receipts: bool, now: 
         ).to_bytes()
         for short_message, tlvs in _parts(sms, segments.parts, concat, unicode=unicode)
     ]
+
+
+def segments_of(text: str, concat: Concat) -> int:
+    """Of a text that is cleaned."""
+    return len(_segmented(text, concat).parts)
+
+
+def _segmented(text: str, concat: Concat) -> Segments:
+    return segment(text, header=_UDH_BYTES) if concat == "udh" else segment(text)
 
 
 def _parts(

@@ -70,6 +70,9 @@ class TwilioProviderSettings(ProviderSettings):
     connections: int = Field(default=10, ge=1, le=100)
     timeout: timedelta = timedelta(seconds=10)
 
+    def carries(self, text: str) -> bool:
+        return len(text) <= MAX_CHARACTERS
+
     @model_validator(mode="after")
     def _key_with_secret(self) -> "TwilioProviderSettings":
         if (self.api_key is None) != (self.api_secret is None):
@@ -107,7 +110,7 @@ class TwilioProvider:
         to, text = e164(sms.to), clean(sms.text)
         if to is None:
             return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
-        if len(text) > MAX_CHARACTERS:
+        if not self._settings.carries(text):
             return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
         form = urlencode(self._form(sms, to, text, self._clock.now()))
         async with self._slots:

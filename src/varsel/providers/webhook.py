@@ -79,6 +79,9 @@ class WebhookProviderSettings(ProviderSettings):
     connections: int = Field(default=10, ge=1, le=100)
     timeout: timedelta = timedelta(seconds=20)
 
+    def carries(self, text: str) -> bool:
+        return len(segment(text).parts) <= self.max_segments
+
     @model_validator(mode="after")
     def _fits_together(self) -> "WebhookProviderSettings":
         login = (self.token_url, self.client_id, self.client_secret)
@@ -140,7 +143,7 @@ class WebhookProvider:
         if to is None:
             return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
         segments = segment(text)
-        if len(segments.parts) > self._settings.max_segments:
+        if not self._settings.carries(text):
             return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
         encoding, count = segments.alphabet.value, len(segments.parts)
         return {"to": to, "from": sms.sender, "text": text, "encoding": encoding, "segments": count}
