@@ -68,7 +68,7 @@ async def test_a_message_has_arrived_when_all_its_parts_have_in_whatever_order(
     await report(road, order[2])
     assert await road.outcomes() == [("sms", "delivered")]
     assert [why for _, why in await closed(road)][:2] == [
-        f"applied part {'abc'.index(r) + 1} of 3 arrived" for r in order[:2]
+        f"applied part {'abc'.index(r) + 1} of 3: delivered" for r in order[:2]
     ]
 
 
@@ -113,7 +113,24 @@ async def test_the_receipt_of_a_part_whose_next_one_was_refused_is_kept_and_chan
     assert await road.outcomes() == [("sms", "Failed_Rejected")]
     await report(road, "a")
     assert await road.outcomes() == [("sms", "Failed_Rejected")]
-    assert await closed(road) == [("a", "applied part 1 of 3 arrived")]
+    assert await closed(road) == [("a", "applied part 1 of 3: delivered")]
+
+
+async def test_a_part_that_is_on_its_way_does_not_say_that_the_others_left(road: Road) -> None:
+    await place(road, Unknown("part 2 of 2", Parts(("a",), 2)))
+    await report(road, "a", Verdict.DELAYED)
+    assert await road.outcomes() == [("sms", "unknown")]
+    assert await closed(road) == [("a", "applied part 1 of 2: delayed")]
+
+
+async def test_what_is_on_its_way_is_not_sent_again(road: Road) -> None:
+    await place(road, Unknown("the answer was lost"))
+    (row,) = await road.rows()
+    await road.report(row.id, Verdict.DELAYED, provider="sms", channel=Channel.SMS)
+    road.clock.advance(timedelta(minutes=16))
+    await road.run()
+    assert await road.outcomes() == [("sms", "accepted")]
+    assert len(road.sms.sent) == 1
 
 
 async def test_parts_of_two_tries_do_not_add_up_to_a_message(road: Road) -> None:

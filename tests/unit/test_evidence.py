@@ -88,6 +88,12 @@ def test_a_delay_changes_nothing_and_an_unknown_state_is_not_guessed_at() -> Non
     assert (unknown.fit, unknown.after) == (Fit.DEAD, None)
 
 
+@pytest.mark.parametrize("state", State)
+def test_who_is_still_trying_has_the_message_so_that_a_doubt_about_it_ends(state: State) -> None:
+    after = meet(standing(state), Verdict.DELAYED).after
+    assert (after.state if after else None) is (State.ACCEPTED if state is State.UNKNOWN else None)
+
+
 def test_a_failure_told_in_words_alone_does_not_undo_an_arrival_but_another_does() -> None:
     """channels 2.3, loose bounces."""
     arrived = standing(State.DELIVERED)

@@ -13,7 +13,7 @@ _OVERRULES_DELIVERED: Final = frozenset(
     {Reason.BOUNCED, Reason.FILTERED_SPAM, Reason.QUARANTINED, Reason.SUPPRESSED_RECIPIENT}
 )
 
-_CHANGES_NOTHING: Final = {
+_NO_FATE: Final = {
     Verdict.DELAYED: "still on its way",
     Verdict.COMPLAINT: "said of a message that arrived",
 }
@@ -69,7 +69,7 @@ def apply(
         case Verdict.UNRECOGNISED:
             return Effect(Fit.DEAD, why="UNRECOGNIZED_STATE")
         case Verdict.DELAYED | Verdict.COMPLAINT:
-            return Effect(Fit.APPLIED, why=_CHANGES_NOTHING[verdict])
+            return _no_fate(standing, verdict)
         case Verdict.RELAYED:
             return _relayed(standing)
         case Verdict.DELIVERED:
@@ -81,6 +81,14 @@ def apply(
     if standing.state not in (State.DELIVERED, State.FAILED, State.EXPIRED):
         return Effect(Fit.APPLIED, after)
     return _correction(standing, after, now=now, period=correction_period)
+
+
+def _no_fate(standing: Standing, verdict: Verdict) -> Effect:
+    """Who is still trying has the message: whoever did not know that need not send it again."""
+    after = None
+    if verdict is Verdict.DELAYED and standing.state is State.UNKNOWN:
+        after = Standing(State.ACCEPTED, False, False, None, standing.accepted_at)
+    return Effect(Fit.APPLIED, after, _NO_FATE[verdict])
 
 
 def _relayed(standing: Standing) -> Effect:

@@ -246,7 +246,7 @@ class Verdict(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     RELAYED = "relayed"  # left for a system that will not report: settles at once
-    DELAYED = "delayed"  # still trying: kept, changes nothing
+    DELAYED = "delayed"  # they have it and still try: ends a doubt whether they have, and changes nothing else
     COMPLAINT = "complaint"  # it arrived, and its reader minded: kept, changes nothing
     UNRECOGNISED = "unrecognised"  # a state we do not know: no guess, a dead report
 

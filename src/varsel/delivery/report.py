@@ -26,6 +26,7 @@ from varsel.wakeup import Waker, Work
 log = Log(__name__)
 
 _BATCH: Final = 500
+_OF_PARTS: Final = frozenset({Verdict.DELIVERED, Verdict.DELAYED})  # what one part says nothing of the whole by
 
 
 class Inbox:
@@ -119,8 +120,8 @@ class Reports:
                 [(matched, part)] = matches
                 lessons.append((report, matched))
                 effect = self._effect(found.standing(matched), report, now)
-                if part and report.verdict is Verdict.DELIVERED and part.submission not in whole:
-                    effect = Effect(Fit.APPLIED, why=f"part {part.number} of {part.total} arrived")
+                if part and part.submission not in whole and report.verdict in _OF_PARTS:
+                    effect = Effect(Fit.APPLIED, why=f"part {part.number} of {part.total}: {report.verdict}")
                 found.note(matched, effect)
                 if report.verdict is Verdict.COMPLAINT:
                     found.complaints.add(matched.id)
