@@ -1,12 +1,16 @@
 """The operations pages: is traffic flowing, what could not be matched, and who did what."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -16,8 +20,12 @@ from serving import serving
 from site_parts import ui_parts
 from varsel.db import Database, execute, fetch
 from varsel.delivery import pool_admin_store, pool_store
+from varsel.delivery.ports import Verdict
+from varsel.domain.ids import uuid7
+from varsel.domain.notification import Channel, State
+from varsel.domain.order import OrderChannel
 from varsel.settings import LinkProviderSettings, SandboxSettings, Settings, SmtpProviderSettings
-from varsel.ui import providers
+from varsel.ui import deadletters, providers
 from varsel.ui.access import Role
 from varsel.ui.providers_store import Minute
 from varsel.ui.pulse import MINUTES, pulse_of
@@ -262,8 +270,9 @@ async def _press_to(page: Page, href: str) -> None:
 async def test_no_page_breaks_in_any_width_theme_or_language(database: Database) -> None:
     async with site(database, sandbox=True) as w, browser_page() as page:
         await opened(w, detail="a-very-long-word-without-any-blank-in-it-" * 3)
+        await came(w, reference="a-very-long-word-without-any-blank-in-it-" * 3, tries=9)
         for path, (width, dark), language in product(
-            (providers.PATH,), ((320, False), (768, True), (1280, False)), ("nb", "en")
+            (providers.PATH, deadletters.PATH), ((320, False), (768, True), (1280, False)), ("nb", "en")
         ):
             await page.look(width=width, dark=dark, language=language)
             await page.goto(w.url + path)
@@ -274,3 +283,127 @@ async def test_no_page_breaks_in_any_width_theme_or_language(database: Database)
                 " === document.querySelectorAll('[id]').length"
             )
         assert page.errors == []
+
+
+# Dead letters
+
+
+async def came(w: World, *, tries: int = 9, **changes: Any) -> None:
+    """A report about a message that nobody knows; tried until it is parked or given up."""
+    values = {
+        "provider": "Kystlink",
+        "channel": Channel.SMS,
+        "payload": {"reference": "ref-1", "receiver": "4740000417"},
+    }
+    await w.road.report(None, Verdict.DELIVERED, **{**values, **changes})
+    for _ in range(tries):
+        await w.run(after=timedelta(days=1))
+
+
+async def report_states(w: World) -> list[str]:
+    async with w.road.db.reading() as conn:
+        return await fetch(conn, "SELECT state FROM delivery_report ORDER BY id", {}, str)
+
+
+async def test_dead_letters_say_why_and_cover_who_they_are_about(w: World, jonas: Visitor) -> None:
+    assert "No dead letters" in await shown(jonas, deadletters.PATH)
+    await came(w, reference="ref-1", tries=9)
+    await came(w, tries=1)
+    page = await jonas.get(deadletters.PATH)
+    assert "2 delivery reports could not be matched." in page
+    assert "we have tried often enough" in page
+    assert "It names no message at all." in page
+    assert "ref-1" in page
+    assert "40000417" not in page
+    assert "•••••" in page
+
+
+async def test_a_report_that_waits_is_in_a_list_of_its_own(w: World, jonas: Visitor) -> None:
+    await came(w, reference="ref-1", tries=1)
+    assert "No dead letters" in await shown(jonas, deadletters.PATH)
+    page = await shown(jonas, f"{deadletters.PATH}?state=parked")
+    assert "a message that we do not know yet" in page
+    assert "Next try" in page
+    status, _, location = await jonas.post(
+        deadletters.PATH, do="replay", state="parked", ids=await _ids_on(jonas, "?state=parked")
+    )
+    assert (status, await report_states(w)) == (303, ["pending"])
+    assert "1 report is tried again" in await shown(jonas, location)
+
+
+async def _ids_on(by: Visitor, query: str = "") -> str:
+    """What the first form of the page names: all that it shows."""
+    found = re.search(r'name="ids" value="([^"]+)"', await by.get(deadletters.PATH + query))
+    assert found
+    return found[1]
+
+
+async def test_a_replay_is_applied_like_any_report_and_a_second_press_does_nothing(w: World, jonas: Visitor) -> None:
+    await came(w, reference="late-ref", tries=9, provider="sms")
+    assert await report_states(w) == ["dead"]
+    order = await w.letter(channel=OrderChannel.SMS)
+    await w.run()
+    async with w.road.db.autocommit() as conn:  # the message that it was about is known after all
+        await execute(conn, "UPDATE notification SET provider = 'sms', provider_ref = 'late-ref'", {})
+    ids = await _ids_on(jonas)
+    for expected in ("n=1", "n=0"):
+        status, _, location = await jonas.post(deadletters.PATH, do="replay", ids=ids)
+        assert (status, expected in location) == (303, True)
+    assert "Nothing was left to do" in await shown(jonas, location)
+    await w.run()
+    assert (await report_states(w), (await w.road.rows(order))[0].state) == (["applied"], State.DELIVERED)
+    assert [action for _, action, _ in await audited(w)] == ["report replay"]
+    await jonas.post(deadletters.PATH, do="replay", ids=ids)
+    assert await report_states(w) == ["applied"]
+
+
+async def test_one_that_matches_nothing_still_comes_back_and_can_be_put_away(w: World, jonas: Visitor) -> None:
+    await came(w, tries=1)
+    ids = await _ids_on(jonas)
+    await jonas.post(deadletters.PATH, do="replay", ids=ids)
+    await w.run()
+    assert await report_states(w) == ["dead"]
+    _, _, location = await jonas.post(deadletters.PATH, do="put_away", ids=ids)
+    page = await shown(jonas, location)
+    assert "1 report is put away" in page
+    assert "No dead letters" in page
+    assert [action for _, action, _ in await audited(w)] == ["report replay", "report put away"]
+    for odd in ("", "x", "'", str(uuid7())):
+        assert (await jonas.post(deadletters.PATH, do="replay", ids=odd))[0] == 303
+    assert await report_states(w) == ["rejected"]
+
+
+async def test_dead_letters_are_paged_without_gaps_or_repeats(w: World, jonas: Visitor) -> None:
+    for _ in range(3):
+        await came(w, tries=0)
+    await w.run()
+    async with w.road.db.autocommit() as conn:
+        sql = """INSERT INTO delivery_report
+                        (id, provider, event_key, channel, verdict, raw_state, payload, received_at, state)
+                 SELECT overlay(id::text PLACING lpad(n::text, 6, '0') FROM 31)::uuid, provider, event_key || n,
+                        channel, verdict, raw_state, payload, received_at, state
+                   FROM (SELECT * FROM delivery_report LIMIT 1) d, generate_series(1, 104) n"""
+        await execute(conn, sql, {})
+    path, seen = deadletters.PATH, []
+    for expected in (50, 50, 7):
+        page = await jonas.get(path)
+        found = re.findall(
+            r'name="ids" value="([0-9a-f-]{36})"><button class="btn mini" name="do" value="replay"', page
+        )
+        assert len(found) == expected
+        seen += found
+        following = re.search(r'class="more-rows"><a class="btn quiet" href="([^"]+)"', page)
+        path = html.unescape(following[1]) if following else ""
+    assert (len(set(seen)), path) == (107, "")
+    for odd in ("?at=x&id=y", "?at=2026-01-01&id=" + seen[0], "?at=&id=", "?done=burn&n=1", "?done=replay&n=x"):
+        await jonas.get(deadletters.PATH + odd)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["state", "receiver", "document", "to", "x"]), st.text() | st.integers(), max_size=5
+    )
+)
+def test_only_harmless_words_of_a_report_are_shown(payload: dict[str, str | int]) -> None:
+    for name, value in deadletters.covered(payload).items():
+        assert value == "•••••" or (name == "state" and "@" not in str(value))
