@@ -487,6 +487,7 @@ class LinkProviderSettings(ProviderSettings):
     type: Literal["link"] = "link"
     channel: Literal["sms"] = "sms"
     url: str
+    failover_url: str | None = None  # the gateway's other host, for while that one is down
     username: str
     password: SecretStr
     report_username: str

@@ -49,22 +49,27 @@ def scripted(*digits: str) -> list[Sms]:
     return [sms(f"+4799999{script}") for script in digits]
 
 
+def settings_for(
+    url: str, *, password: str = PASSWORD, timeout: float = 10, connections: int = 10
+) -> LinkProviderSettings:
+    return LinkProviderSettings(
+        name="link-main",
+        url=url,
+        username="varsel",
+        password=SecretStr(password),
+        report_username="gateway",
+        report_password=SecretStr("reports"),
+        connections=connections,
+        timeout=timedelta(seconds=timeout),
+    )
+
+
 @asynccontextmanager
 async def provider(
     url: str, *, password: str = PASSWORD, timeout: float = 10, connections: int = 10
 ) -> AsyncIterator[SmsProvider]:
     made: SmsProvider = LinkProvider(
-        LinkProviderSettings(
-            name="link-main",
-            url=url,
-            username="varsel",
-            password=SecretStr(password),
-            report_username="gateway",
-            report_password=SecretStr("reports"),
-            connections=connections,
-            timeout=timedelta(seconds=timeout),
-        ),
-        ManualClock(NOW),
+        settings_for(url, password=password, timeout=timeout, connections=connections), ManualClock(NOW)
     )
     try:
         yield made
@@ -135,6 +140,7 @@ async def test_nothing_to_send_is_no_document() -> None:
 
 
 @pytest.mark.assertion("channels", 1)
+@pytest.mark.assertion("channels-faults", 21)
 async def test_answers_in_another_order_are_matched_by_id() -> None:
     results, simulator = await send(*scripted("500", "205", "501"))
     taken = {message.receiver: message.reference for message in simulator.submitted}
@@ -146,6 +152,7 @@ async def test_answers_in_another_order_are_matched_by_id() -> None:
 
 
 @pytest.mark.assertion("channels", 2)
+@pytest.mark.assertion("channels-faults", 20)
 async def test_a_message_that_the_answer_leaves_out_is_unknown_and_its_neighbours_are_settled() -> None:
     results, _ = await send(*scripted("500", "203", "501"))
     assert [type(result) for result in results] == [Accepted, Unknown, Accepted]
@@ -501,3 +508,55 @@ async def test_a_gateway_that_would_get_the_password_in_the_clear_is_refused(url
 def test_a_pause_is_read_in_seconds_or_as_a_date(value: str | None, seconds: float | None) -> None:
     expected = None if seconds is None else timedelta(seconds=seconds)
     assert retry_after(value, NOW) == expected
+
+
+@pytest.mark.assertion("channels-faults", 23)
+@pytest.mark.parametrize("trouble", ["nobody there", "301"])
+async def test_while_the_first_host_is_down_the_other_one_takes_the_messages_for_five_minutes(trouble: str) -> None:
+    now = 1000.0
+    async with gateway() as first, gateway() as second:
+        made = LinkProvider(
+            settings_for(first.url).model_copy(update={"failover_url": second.url}),
+            ManualClock(NOW),
+            monotonic=lambda: now,
+        )
+        first.next(1, trouble) if trouble.isdigit() else await first.stop()
+        results = [(await made.send([sms()]))[0] for _ in range(3)]
+        assert [type(result) for result in results] == [Accepted] * 3
+        assert len(second.submitted) == 3
+        assert len(first.documents) == (1 if trouble.isdigit() else 0)
+        now += 301
+        await made.send([sms()])
+        assert len(first.submitted) == (1 if trouble.isdigit() else 0)
+        assert len(second.submitted) == (3 if trouble.isdigit() else 4)
+        await made.close()
+
+
+async def test_what_the_first_host_may_have_taken_is_not_given_to_the_other() -> None:
+    async with gateway() as first, gateway() as second:
+        made = LinkProvider(settings_for(first.url).model_copy(update={"failover_url": second.url}), ManualClock(NOW))
+        for script, kind in (
+            ("302", Unknown),
+            ("310", Unknown),
+            ("203", Unknown),
+            ("303", Deferred),
+            ("307", Deferred),
+        ):
+            first.next(1, script)
+            (result,) = await made.send([sms()])
+            assert type(result) is kind
+        assert not second.documents
+        await made.close()
+
+
+async def test_where_both_hosts_are_down_the_provider_is_to_blame() -> None:
+    made = LinkProvider(
+        settings_for("http://127.0.0.1:1/").model_copy(update={"failover_url": "http://127.0.0.1:2/"}), ManualClock(NOW)
+    )
+    assert await made.send([sms()]) == [deferred("no connection to the gateway")]
+    await made.close()
+    with pytest.raises(ValueError, match="https"):
+        LinkProvider(
+            settings_for("https://x.example/").model_copy(update={"failover_url": "http://y.example/"}),
+            ManualClock(NOW),
+        )

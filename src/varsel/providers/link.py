@@ -6,7 +6,8 @@ first words.
 
 import asyncio
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -29,13 +30,17 @@ from varsel.delivery.ports import (
 from varsel.domain.address import e164
 from varsel.domain.notification import Reason
 from varsel.domain.sms_text import Alphabet, alphabet_of, clean, fits_link, link_parts
+from varsel.log import Log
 from varsel.providers.http_gateway import Answer, HttpGateway, concerns_us, fault
 from varsel.providers.kind import Kind, Tools
 from varsel.providers.link_xml import Document, Malformed, read_document
 from varsel.settings import LinkProviderSettings
 
+log = Log(__name__)
+
 MAX_BATCH: Final = 100  # messages in one document
 MAX_TTL: Final = 2_880  # minutes
+_BACK_AFTER: Final = 300.0  # seconds with the other host
 _HEADERS: Final = {"Content-Type": "text/xml; charset=iso-8859-1"}
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML forbids them; never in a sender
 _NUMERIC_SENDER: Final = re.compile(r"\+?[0-9]{3,15}")
@@ -54,9 +59,18 @@ class LinkProvider:
     confirms = Confirms.ARRIVAL
     max_batch = MAX_BATCH  # more are taken too, in several documents
 
-    def __init__(self, settings: LinkProviderSettings, clock: Clock) -> None:
-        """Raises `ValueError` for a URL that would carry the password in the clear beyond this machine."""
-        _require_safe(settings.url, settings.name)
+    def __init__(
+        self, settings: LinkProviderSettings, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raises `ValueError` for a URL that would carry the password in the clear beyond this machine.
+
+        `monotonic`: machine time in seconds.
+        """
+        self._urls = [settings.url, *([settings.failover_url] if settings.failover_url else [])]
+        for url in self._urls:
+            _require_safe(url, settings.name)
+        self._monotonic = monotonic
+        self._away_until = 0.0  # from the first host
         self.name = settings.name
         self.step = settings.connections * MAX_BATCH
         self.on_indeterminate = Indeterminate(settings.on_indeterminate)
@@ -101,7 +115,7 @@ class LinkProvider:
 
     async def _deliver(self, messages: Sequence[_Message]) -> list[SendResult]:
         async with self._slots:
-            answer = await self._http.post(self._settings.url, self._document(messages), _HEADERS)
+            answer = await self._exchange(self._document(messages))
         if not isinstance(answer, Answer):
             return [answer] * len(messages)
         if 200 <= answer.status < 300:
@@ -109,6 +123,18 @@ class LinkProvider:
         if 400 <= answer.status < 500 and not concerns_us(answer.status):
             return await self._find_the_refused(messages, answer.status)
         return [_fault(answer)] * len(messages)
+
+    async def _exchange(self, document: bytes) -> Answer | Deferred | Unknown:
+        """With the host that is up: the other one is asked at once when this one surely did not take it."""
+        first, *others = self._urls[::-1] if self._monotonic() < self._away_until else self._urls
+        answer = await self._http.post(first, document, _HEADERS)
+        for other in others:
+            if not _is_down(answer):
+                break
+            log.warning("gateway is down", provider=self.name, host=urlsplit(first).hostname)
+            self._away_until = self._monotonic() + _BACK_AFTER if first == self._settings.url else 0.0
+            answer = await self._http.post(other, document, _HEADERS)
+        return answer
 
     async def _find_the_refused(self, messages: Sequence[_Message], status: int) -> list[SendResult]:
         """One message must not cost its neighbours their place: they go one by one (design 8)."""
@@ -123,6 +149,14 @@ class LinkProvider:
     def _document(self, messages: Sequence[_Message]) -> bytes:
         listed = "".join(f"<MSG><ID>{number}</ID>{message.xml}</MSG>" for number, message in enumerate(messages, 1))
         return f"{self._head}{listed}</MSGLST></SESSION>".encode("iso-8859-1", "xmlcharrefreplace")
+
+
+def _is_down(answer: Answer | Deferred | Unknown) -> bool:
+    """And has not taken the document: a proxy in front of it may tell of a gateway that has."""
+    if isinstance(answer, Answer):
+        throttles = "Retry-After" in answer.headers  # whoever is asked
+        return answer.status >= 500 and answer.status not in {502, 504} and not throttles
+    return isinstance(answer, Deferred)
 
 
 def _require_safe(url: str, name: str) -> None:
