@@ -15,6 +15,7 @@ from varsel.api.provider_reports import instances_of, provider_report_routes
 from varsel.api.report_intake import Limits
 from varsel.clock import ManualClock
 from varsel.delivery.ports import Report, Sms
+from varsel.delivery.report import Inbox as RealInbox
 from varsel.domain.errors import Unavailable
 from varsel.domain.ids import NotificationId, OrderId, uuid7
 from varsel.providers.kind import Capture, Tools
@@ -63,13 +64,13 @@ class Inbox:
         return [report.raw_state for report in self.reports if report.reference == reference]
 
 
-def tools(inbox: Inbox, *, production: bool = False, capture: Capture | None = None) -> Tools:
+def tools(inbox: Inbox | RealInbox, *, production: bool = False, capture: Capture | None = None) -> Tools:
     return Tools(ManualClock(NOW), BounceSettings(), production, BASE, inbox.store, capture)
 
 
 @asynccontextmanager
-async def reporting(inbox: Inbox, *providers: ProviderSettings) -> AsyncIterator[str]:
-    """Our routes for these providers, as behind a proxy: yields their origin, which is not `BASE`."""
-    routes = provider_report_routes(instances_of(providers, tools(inbox)), inbox.store, Limits(10_000), BASE)
+async def reporting(inbox: Inbox | RealInbox, *providers: ProviderSettings, base: str = BASE) -> AsyncIterator[str]:
+    """Our routes for these providers, as behind a proxy: yields their origin, which is not `base`."""
+    routes = provider_report_routes(instances_of(providers, tools(inbox)), inbox.store, Limits(10_000), base)
     async with serving(Frame(Starlette(routes=routes))) as port:
         yield f"http://127.0.0.1:{port}"

@@ -94,10 +94,19 @@ class SmscSimulator(SmscServer):
         self._habits = habits
         self._ids = itertools.count(_FIRST_ID)
         self._telephone = Telephone()
+        self._free = asyncio.Event()  # receipts may leave
+        self._free.set()
         self._refusals: Counter[str] = Counter()  # by destination
         self._next: deque[Script] = deque()
         self._second: tuple[float, int] = (0.0, 0)  # since when, and how many submits
         self._backwards: list[tuple[Submitted, str]] = []
+
+    def hold(self) -> None:
+        """Let no receipt leave."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        self._free.set()
 
     def next(self, n: int, behaviour: str) -> None:
         """The next `n` parts follow this script, whatever their numbers."""
@@ -235,6 +244,7 @@ class SmscSimulator(SmscServer):
             malformed=taken.script.habit is Habit.MALFORMED,
         )
         while True:
+            await self._free.wait()
             session = await self.receiver()
             status = await self.hand_over(session, message.to_bytes())
             if status is not None:
