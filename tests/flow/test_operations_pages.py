@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from browser import Page, browser_page
-from orders_world import Visitor, World, visitor, world
+from orders_world import INGRID, Visitor, World, visitor, world
 from serving import serving
 from site_parts import ui_parts
 from varsel.db import Database, execute, fetch
@@ -25,8 +25,9 @@ from varsel.domain.ids import uuid7
 from varsel.domain.notification import Channel, State
 from varsel.domain.order import OrderChannel
 from varsel.settings import LinkProviderSettings, SandboxSettings, Settings, SmtpProviderSettings
-from varsel.ui import deadletters, providers
+from varsel.ui import access_store, audit, deadletters, providers
 from varsel.ui.access import Role
+from varsel.ui.access_store import About
 from varsel.ui.providers_store import Minute
 from varsel.ui.pulse import MINUTES, pulse_of
 from varsel.ui.site import site_routes
@@ -271,8 +272,12 @@ async def test_no_page_breaks_in_any_width_theme_or_language(database: Database)
     async with site(database, sandbox=True) as w, browser_page() as page:
         await opened(w, detail="a-very-long-word-without-any-blank-in-it-" * 3)
         await came(w, reference="a-very-long-word-without-any-blank-in-it-" * 3, tries=9)
+        async with w.road.db.autocommit() as conn:
+            await access_store.note(
+                conn, actor="x" * 60, subject="", action="search", about=About("address", f"{'y' * 60}@example.com")
+            )
         for path, (width, dark), language in product(
-            (providers.PATH, deadletters.PATH), ((320, False), (768, True), (1280, False)), ("nb", "en")
+            (providers.PATH, deadletters.PATH, audit.PATH), ((320, False), (768, True), (1280, False)), ("nb", "en")
         ):
             await page.look(width=width, dark=dark, language=language)
             await page.goto(w.url + path)
@@ -407,3 +412,47 @@ async def test_dead_letters_are_paged_without_gaps_or_repeats(w: World, jonas: V
 def test_only_harmless_words_of_a_report_are_shown(payload: dict[str, str | int]) -> None:
     for name, value in deadletters.covered(payload).items():
         assert value == "•••••" or (name == "state" and "@" not in str(value))
+
+
+# The audit log
+
+
+async def test_the_log_says_who_did_what_and_covers_whom(w: World, jonas: Visitor) -> None:
+    assert "Marit Haugen signed in" in await shown(jonas, audit.PATH)
+    order = await w.letter(requested_send_time=w.road.clock.now() + timedelta(days=2))
+    async with visitor(w, Role.CASEWORKER) as caseworker:
+        await caseworker.post("/ui/case", case="2026/114")
+        await caseworker.get(await caseworker.search(INGRID))
+        assert (await caseworker.post(f"/ui/orders/{order}/cancel"))[0] == 303
+        await caseworker.get(audit.PATH, 403)
+    await jonas.post(providers.PATH, name="Nordpost", do="stop", why="Maintenance")
+    page = await jonas.get(audit.PATH)
+    told = said(page)
+    for what in (
+        "Marit Haugen searched Person 148385 ••••• hidden case 2026/114",
+        "looked at what was sent",
+        "cancelled an order",
+        "stopped a provider Nordpost: Maintenance",
+    ):
+        assert what in told
+    assert INGRID[6:] not in page
+    assert f'href="/ui/orders/{order}"' in page
+    assert told.index("stopped a provider") < told.index("cancelled an order") < told.index("searched")
+
+
+async def test_the_log_is_paged_without_gaps_or_repeats(w: World, jonas: Visitor) -> None:
+    async with w.road.db.autocommit() as conn:
+        sql = """INSERT INTO audit (actor, subject, action)
+                 SELECT 'n' || n || '.', '', 'new act' FROM generate_series(1, 120) n"""
+        await execute(conn, sql, {})
+    path, seen = audit.PATH, []
+    while path:
+        page = await jonas.get(path)
+        seen += re.findall(r"<b>n(\d+)\.</b>", page)
+        following = re.search(r'class="more-rows"><a class="btn quiet" href="([^"]+)"', page)
+        path = html.unescape(following[1]) if following else ""
+    assert [int(n) for n in seen] == list(range(120, 0, -1))
+    assert "new act" in page
+    assert "Nothing is written down here" in await shown(jonas, f"{audit.PATH}?before=0")
+    for odd in ("-1", "x", "9" * 30, "٣"):
+        await jonas.get(f"{audit.PATH}?before={odd}")

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from varsel.settings import Settings
+from varsel.ui.audit import Audit
 from varsel.ui.deadletters import DeadLetters
 from varsel.ui.lookup import Lookup
 from varsel.ui.order import OrderPage
@@ -44,5 +45,6 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *Lookup(parts).routes(),
         *Providers(parts).routes(),
         *DeadLetters(parts).routes(),
+        *Audit(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
     ]
