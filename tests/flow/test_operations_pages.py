@@ -124,6 +124,16 @@ async def test_a_provider_that_takes_nothing_stands_on_top_with_cause_and_conseq
     assert "1 of 2 take messages" in page
 
 
+async def test_the_cause_is_that_of_the_stop_and_not_a_later_change(w: World, jonas: Visitor) -> None:
+    await enlisted(w)
+    await jonas.post(providers.PATH, name="Fjordgate", do="stop", why="Maintenance")
+    async with w.road.db.autocommit() as conn:
+        await pool_admin_store.set_weight(conn, "Fjordgate", 40, why="slow", author="varsel")
+    page = await shown(jonas, providers.PATH)
+    assert "Marit Haugen did it at" in page
+    assert "It happened by itself" not in page
+
+
 @pytest.mark.parametrize(
     ("columns", "told"),
     [

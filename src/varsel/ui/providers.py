@@ -25,6 +25,8 @@ PATH: Final = "/ui/ops/providers"
 _CHANGES: Final = 12
 _MOST_WHY: Final = 200
 _ACTS: Final = ("stop", "start", "weight")
+_LOOKED_BACK: Final = 50  # changes of one provider, for what made it stand as it does
+_CAUSES: Final = {"stopped": "stopped", "open": "opened", "trial": "opened", "paused": "paused"}
 _CHANNELS: Final = ("email", "sms")
 
 
@@ -53,7 +55,7 @@ _STANDINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A provider. `weight`: its share now; None: not known. `rest`: what the settings give it."""
+    """A provider. `since`: the change that made it stand as it does. `rest`: what the settings give it."""
 
     name: str
     channel: str
@@ -183,22 +185,31 @@ class Providers:
             waiting = await store.waiting(conn)
             held = await store.held(conn)
             changes = await store.newest_changes(conn, limit=_CHANGES)
-            since = {name: await pool.changes(conn, name, limit=1) for name, state in states.items() if not state.takes}
+            since = {
+                name: await pool.changes(conn, name, limit=_LOOKED_BACK)
+                for name, state in states.items()
+                if not state.takes
+            }
         cards = []
         for name in sorted({*states, *self._chosen}):
             state, chosen = states.get(name), self._chosen.get(name)
             channel = chosen.channel if chosen else state.channel if state else ""
-            newest = [Change(name, c.at, c.kind, c.weight, c.detail, c.author) for c in since.get(name, ())]
+            standing = _standing(state, chosen)
+            causes = [
+                Change(name, c.at, c.kind, c.weight, c.detail, c.author)
+                for c in since.get(name, ())
+                if c.kind == _CAUSES.get(standing.key)
+            ]
             cards.append(
                 Card(
                     name,
                     channel,
-                    _standing(state, chosen),
+                    standing,
                     state,
                     chosen,
                     pulse_of(_of(name, minutes)),
                     held.get(name, 0),
-                    newest[0] if newest else None,
+                    causes[0] if causes else None,
                 )
             )
         return [Group(c, [card for card in cards if card.channel == c], waiting[c]) for c in _CHANNELS], changes
