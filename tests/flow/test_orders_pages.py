@@ -218,7 +218,9 @@ async def test_an_order_that_waits_can_be_cancelled_once_somebody_has_confirmed(
     w: World, filled: dict[str, OrderId], marit: Visitor
 ) -> None:
     path = f"/ui/orders/{filled['planned']}"
-    assert "<dialog" in await marit.get(path)
+    page = await marit.get(path)
+    assert "<dialog" in page
+    assert re.search(r'class="mask">148385<', page)  # whom it is for
     assert (await marit.post(f"{path}/cancel"))[0] == 303
     page = await marit.get(path)
     assert first_sentence(page) == "Not sent. The sender cancelled before sending."

@@ -1,5 +1,6 @@
 """SQL of the page of one order, beside the facts of its story: texts, siblings, and its recipients by the page."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -44,7 +45,7 @@ class Sibling:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`fallback_until`: until then the other channel is tried for who was not reached."""
+    """`fallback_until`: until then the other channel is tried for who was not reached. `only`: its one recipient."""
 
     creator: str
     chain: UUID | None
@@ -52,11 +53,13 @@ class Head:
     sending_time: str | None
     fallback_until: datetime | None
     has_condition: bool
+    only: About | None
 
 
 HEAD: Final = """
 SELECT c.name, o.chain_id, t.email_sender, t.email_subject, t.email_body, coalesce(t.email_content_type, '') = 'Html',
-       t.sms_sender, t.sms_body, t.sending_time, o.fallback_until, t.condition_endpoint IS NOT NULL
+       t.sms_sender, t.sms_body, t.sending_time, o.fallback_until, t.condition_endpoint IS NOT NULL,
+       CASE WHEN o.recipients = 1 THEN t.recipients -> 0 END
   FROM orders o JOIN creator c ON c.id = o.creator_id LEFT JOIN order_content t ON t.order_id = o.id
  WHERE o.id = %(order)s AND (%(creator)s::text IS NULL OR c.name = %(creator)s)
 """
@@ -190,9 +193,16 @@ def _head(
     sending_time: str | None,
     fallback_until: datetime | None,
     has_condition: bool,
+    only: Mapping[str, str] | None,
 ) -> Head:
     texts = Texts(email_sender, email_subject, email_body, email_is_html, sms_sender, sms_body)
-    return Head(creator, chain, texts, sending_time, fallback_until, has_condition)
+    return Head(creator, chain, texts, sending_time, fallback_until, has_condition, _only(only or {}))
+
+
+def _only(document: Mapping[str, str]) -> About | None:
+    """From the short keys of `order_content.recipients`. None for an external identity, or one not kept."""
+    names = {"nin": "person", "org": "organisation", "email": "address", "mobile": "address"}
+    return next((About(kind, document[key]) for key, kind in names.items() if document.get(key)), None)
 
 
 def _sibling(id_: UUID, kind: str, state: str, reference: str | None, requested: datetime) -> Sibling:
