@@ -1,7 +1,7 @@
 """Workers that send SMS through other gateways than LINK's, to their fate: real wire, real database, real workers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,20 +18,20 @@ from varsel.settings import Settings
 from varsel.simulators.smpp import SmscSimulator
 from varsel.simulators.twilio import TwilioSimulator
 from varsel.wiring import open_parts
-from varsel.worker.run import run_worker
+from varsel.worker.run import STAGES, run_worker
 
 LONG = "Du har fått et nytt brev. " * 14  # three parts
 ACCOUNT = "AC00000000000000000000000000000001"
 
 
 @asynccontextmanager
-async def worker(dsn: str, *providers: dict[str, Any]) -> AsyncIterator[None]:
+async def worker(dsn: str, *providers: dict[str, Any], only: Collection[str] = STAGES) -> AsyncIterator[None]:
     """One process's worth of stages, as `varsel worker` runs them."""
     settings = Settings.model_validate(
         {"providers": providers, "processing": {"sms_window_always_open": True}, "delivery": {"unknown_wait": "PT1S"}}
     )
     parts, stop = await open_parts(settings, dsn, name="test", connections=4), asyncio.Event()
-    working = asyncio.create_task(run_worker(parts, stop))
+    working = asyncio.create_task(run_worker(parts, stop, only))
     try:
         yield
     finally:
@@ -108,3 +108,16 @@ async def test_a_worker_sends_through_a_rest_gateway_whose_callbacks_are_applied
         assert len(gateway.journal) == 20
     assert await road.state(order) == "Completed"
     await road.waker.close()
+
+
+async def test_a_worker_that_does_not_send_binds_nowhere(database: Database, dsn: str) -> None:
+    road = Road(database, ManualClock(datetime.now(UTC)))
+    async with SmscSimulator({"varsel": "secret"}) as smsc:
+        order = await place(road, 1, "Hei")
+        async with worker(dsn, smpp(smsc), only=set(STAGES) - {"send"}):
+            await until(lambda: there(road, order), seconds=60)
+        assert smsc.binds == 0
+
+
+async def there(road: Road, order: OrderId) -> bool:
+    return bool(await road.rows(order))

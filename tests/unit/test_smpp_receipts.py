@@ -109,7 +109,7 @@ def test_its_class_says_whether_a_message_is_a_receipt(esm_class: int, expected:
 def test_an_operators_own_error_codes_say_why_a_message_was_undelivered() -> None:
     undelivered = told("id:7 stat:UNDELIV err:027")
     assert reported(undelivered, e027="no_such_recipient").reason is Reason.BARRED_RECEIVER
-    assert reported(undelivered, e027="no_such_recipient").suppress is Suppress.HARD_BOUNCE
+    assert reported(undelivered, e027="no_such_recipient").suppress is Suppress.BARRED
     assert reported(undelivered, e028="no_such_recipient").reason is Reason.UNDELIVERED
     assert reported(told("id:7 stat:EXPIRED err:027"), e027="no_such_recipient").reason is Reason.EXPIRED_AT_PROVIDER
 

@@ -19,6 +19,11 @@ class Cause:
     def reason(self, channel: Channel) -> Reason:
         return self.email if channel is Channel.EMAIL else self.sms
 
+    def suppression(self, channel: Channel) -> Suppress | None:
+        """A number that nobody has is barred (channels 6.5)."""
+        barred = channel is Channel.SMS and self.suppress is Suppress.HARD_BOUNCE
+        return Suppress.BARRED if barred else self.suppress
+
 
 OTHER: Final = Cause(Reason.UNSPECIFIED, Reason.UNSPECIFIED)
 

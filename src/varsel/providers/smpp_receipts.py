@@ -130,7 +130,7 @@ def _meaning(receipt: Receipt, error_causes: Mapping[str, str]) -> Meaning:
     cause = CAUSES.get(error_causes.get(receipt.error, ""))
     if found is not _UNDELIVERED or cause is None:
         return found
-    return Meaning(Verdict.FAILED, cause.sms, suppress=cause.suppress)
+    return Meaning(Verdict.FAILED, cause.sms, suppress=cause.suppression(Channel.SMS))
 
 
 def _told(message: Message) -> dict[str, str]:

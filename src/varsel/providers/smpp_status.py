@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from varsel.delivery.ports import Blame, Deferred, Refused
-from varsel.domain.notification import Reason
+from varsel.domain.notification import Channel, Reason
 from varsel.providers.causes import CAUSES
 from varsel.smpp.pdu import Status
 
@@ -51,7 +51,7 @@ class Judge:
         if status in _REFUSED:
             return Refused(Reason.REJECTED, detail)
         if cause := CAUSES.get(self.vendor.get(status, "")):
-            return Refused(cause.sms, detail, cause.suppress)
+            return Refused(cause.sms, detail, cause.suppression(Channel.SMS))
         return self._deferred(status, detail)
 
     def _deferred(self, status: int, detail: str) -> Deferred:

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
@@ -141,7 +141,7 @@ class TwilioProvider:
         if code == _LOGIN or answer.status in {401, 403}:
             return Deferred(detail, Blame.FAULT)
         if code in _THROTTLED or answer.status == 429:
-            wanted = retry_after(answer.headers.get("Retry-After"), self._clock.now())
+            wanted = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
             return Deferred(detail, Blame.PROVIDER, wanted or THROTTLED)
         if code in _SENDER:
             return self._wrong_sender(detail)

@@ -211,7 +211,7 @@ class WebhookProvider:
         if cause == SENDER_REFUSED:
             log.warning("gateway refuses the sender", provider=self.name)
         detail = f"the gateway refused it: {cause if cause in CAUSES else 'other'}"
-        return Refused(known.reason(self._channel), detail, known.suppress)
+        return Refused(known.reason(self._channel), detail, known.suppression(self._channel))
 
     def _told(self, body: Mapping[str, Any], name: Named) -> str | None:
         value = found_at(body, self._settings.fields.get(name, name))

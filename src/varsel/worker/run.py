@@ -140,7 +140,8 @@ def _steps(
         "send": [
             *(Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders),
             *(Step(asker.name, asker.ask_due, next_due=asker.next_due) for asker in askers),
-            Step("balance", parts.balancer().balance, every=_MINUTE),
+            # whoever does not send makes no provider: some connect, and stay connected
+            *([Step("balance", parts.balancer().balance, every=_MINUTE)] if "send" in only else ()),
         ],
         "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}))],
         "sweep": [
