@@ -212,6 +212,15 @@ async def test_the_cookie_is_out_of_a_scripts_reach_and_its_secret_is_not_stored
     assert cookie.value not in kept
 
 
+async def test_sessions_that_are_over_are_forgotten_with_the_next_sign_in(browser: Browser, database: Database) -> None:
+    await enter(browser, database, Role.OPERATOR)
+    async with database.autocommit() as conn:
+        await conn.execute("UPDATE page_session SET expires_at = statement_timestamp() - interval '1 s'")
+    await enter(browser, database, Role.OPERATOR)
+    async with database.reading() as conn:
+        assert await fetch_value(conn, "SELECT count(*) FROM page_session", {}) == 1
+
+
 # Forms
 
 

@@ -208,6 +208,7 @@ class Access:
     async def _start(self, ticket: Ticket, subject: str) -> str:
         cookie = secrets.token_urlsafe(32)
         async with self._db.autocommit() as conn:
+            await store.prune(conn)  # what is over: who comes pays for who has left
             await store.start(conn, _hash(cookie), ticket, subject=subject, lifetime=self._lifetime)
         return cookie
 

@@ -51,11 +51,6 @@ ABOUT = """
 SELECT at, actor, action, creator, order_id, about_kind, about_key, case_no, detail FROM audit
  WHERE about_kind = %(kind)s AND about_key = %(key)s ORDER BY id DESC LIMIT %(limit)s
 """
-NEWEST = """
-SELECT at, actor, action, creator, order_id, about_kind, about_key, case_no, detail FROM audit
- WHERE %(before)s::timestamptz IS NULL OR at < %(before)s ORDER BY id DESC LIMIT %(limit)s
-"""
-
 PRUNE = """
 WITH s AS (DELETE FROM page_session WHERE expires_at < statement_timestamp()),
      t AS (DELETE FROM page_ticket WHERE expires_at < statement_timestamp())
@@ -167,10 +162,6 @@ async def note(
 async def entries_about(conn: ReadConn, about: About, *, limit: int) -> Sequence[Entry]:
     """Acts that concerned somebody, the newest first."""
     return await fetch(conn, ABOUT, {"kind": about.kind, "key": about.key, "limit": limit}, _entry)
-
-
-async def newest_entries(conn: ReadConn, *, limit: int, before: datetime | None = None) -> Sequence[Entry]:
-    return await fetch(conn, NEWEST, {"limit": limit, "before": before}, _entry)
 
 
 async def prune(conn: Conn) -> int:
