@@ -30,7 +30,7 @@ SCOPES: Final = (CREATE_SCOPE, COMPOSED_SCOPE, DASHBOARD_SCOPE, SUPPORT_SCOPE, R
 LEADER, SELF_REGISTERED = 101, 202  # users of the sandbox: one leads an organisation, one has no identity number
 VERIFIED: Final = {"Email": "leader@example.com", "Sms": "+4799999777"}  # by the leader; `schema.toml` names them too
 CODES: Final = "/profile/api/v1/users/current/verification"
-EXAMPLES: Final = 450  # of each operation and random phase: 20 000 cases in all, and more
+EXAMPLES: Final = 240  # of each operation and random phase: 20 000 cases in all, and more
 STORIES: Final = 20  # rounds of calls that follow the document's links
 QUICK: Final = {"VARSEL_FEED__MAX_WAIT": "PT1S"}  # else each reader of an empty feed waits for long
 
