@@ -239,11 +239,13 @@ async def test_the_same_try_leaves_once_and_one_after_a_known_failure_is_another
         (Reply(404, "<html>"), Unknown()),
         (Reply(429, error("TooManyRequests")), Pending()),
         (Reply(500, error("InternalServerError")), Unknown()),
+        (Reply(503, error("ServiceUnavailable")), Unknown()),
         (Reply(401, error("Denied")), Unknown()),
         (Reply(302, ""), Unknown()),
     ],
 )
 @pytest.mark.assertion("channels", 58)
+@pytest.mark.assertion("processing", 116)
 async def test_each_answer_to_a_question_means_what_the_table_says(reply: Reply, expected: SendResult) -> None:
     async with answering(reply) as heard, provider(at(heard.port)) as acs:
         (result,) = await acs.ask([asked(BENCH.message(), reference=REFERENCE)])
@@ -320,6 +322,7 @@ async def test_microsofts_package_sends_and_asks_against_the_simulator() -> None
 
 
 @pytest.mark.assertion("channels", 4)
+@pytest.mark.assertion("channels-faults", 14)
 async def test_a_clock_that_is_wrong_is_our_fault_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async with AcsSimulator(behind=timedelta(minutes=10)) as azure, provider(azure.connection_string) as acs:
         (result,) = await acs.send([BENCH.message()])

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from postal import BOUNCES, FAULT, THROTTLED, Canned, email, one, provider_at, shape
 from varsel.delivery.ports import (
     Accepted,
+    Deferred,
     EmailProvider,
     Indeterminate,
     SendResult,
@@ -25,24 +26,27 @@ from varsel.simulators.smtp import SmtpSimulator
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate and its key, for 127.0.0.1."""
+    return made(tmp_path_factory.mktemp("tls") / "both.pem", ends=timedelta(days=1))
+
+
+def made(path: Path, *, ends: timedelta) -> Path:
+    """A self-signed certificate and its key, for 127.0.0.1, that is good until so long from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulator")])
     now = datetime.now(UTC)
-    made = (
+    built = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + ends)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
     path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
+        built.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
@@ -50,6 +54,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server_tls(certificate: Path) -> ssl.SSLContext:
+    return serving(certificate)
+
+
+def serving(certificate: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     return context
@@ -85,6 +93,23 @@ async def test_a_certificate_that_does_not_hold_defers_and_sends_nothing(mode: s
         assert "MAIL" not in [command.verb for command in server.commands]
 
 
+@pytest.mark.parametrize("mode", ["starttls", "implicit"])
+@pytest.mark.assertion("channels-faults", 7)
+async def test_a_certificate_that_has_expired_defers_and_sends_nothing(mode: str, tmp_path: Path) -> None:
+    expired = made(tmp_path / "expired.pem", ends=timedelta(days=-1))
+    believing = ssl.create_default_context(cafile=str(expired))
+    async with (
+        SmtpSimulator(tls=serving(expired), implicit=mode == "implicit") as server,
+        provider_at(server.port, tls=believing, tls_mode=mode) as provider,
+    ):
+        result = await one(provider, email())
+        assert shape(result) == FAULT
+        assert isinstance(result, Deferred)
+        assert "expired" in result.detail
+        assert not server.stored
+        assert "MAIL" not in [command.verb for command in server.commands]
+
+
 async def test_a_certificate_is_not_asked_for_where_the_setting_says_so(server_tls: ssl.SSLContext) -> None:
     async with (
         SmtpSimulator(tls=server_tls) as server,
@@ -93,6 +118,7 @@ async def test_a_certificate_is_not_asked_for_where_the_setting_says_so(server_t
         assert shape(await one(provider, email())) == Accepted()
 
 
+@pytest.mark.assertion("channels-faults", 6)
 async def test_nothing_is_sent_in_clear_when_starttls_is_missing() -> None:
     async with (
         SmtpSimulator(login=("sim", "right")) as server,
@@ -103,6 +129,7 @@ async def test_nothing_is_sent_in_clear_when_starttls_is_missing() -> None:
 
 
 @pytest.mark.assertion("channels", 4)
+@pytest.mark.assertion("channels-faults", 5)
 async def test_a_wrong_password_is_never_a_messages_fault_and_a_corrected_one_works() -> None:
     async with (
         SmtpSimulator(login=("sim", "right")) as server,

@@ -501,6 +501,7 @@ async def test_a_certificate_that_does_not_hold_is_refused(path: str) -> None:
     ],
 )
 @pytest.mark.assertion("channels", 64, 65)
+@pytest.mark.assertion("channels-faults", 32)
 def test_only_amazons_own_host_in_the_topics_region_is_called(url: str, *, trusted: bool) -> None:
     assert is_amazons(URL(url), TOPIC) is trusted
 
@@ -511,6 +512,7 @@ def test_a_topic_that_is_none_is_no_reason_to_call_anybody() -> None:
 
 
 @pytest.mark.assertion("channels", 64, 65)
+@pytest.mark.assertion("channels-faults", 32)
 async def test_a_look_alike_host_is_never_called() -> None:
     called = []
 

@@ -101,6 +101,7 @@ async def test_a_request_is_what_it_was_signed_as_and_nothing_more(receiver: Rec
 
 @pytest.mark.assertion("channels", 103)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.assertion("channels-faults", 33)
 async def test_a_redirect_is_a_failure_and_no_second_request(receiver: Receiver, status: int) -> None:
     """F33."""
     redirect = {"Location": "http://169.254.169.254/latest/"}
@@ -134,6 +135,7 @@ async def test_a_wish_may_be_a_date(receiver: Receiver) -> None:
 # Trouble
 
 
+@pytest.mark.assertion("channels-faults", 35)
 async def test_a_receiver_that_hangs_is_given_up_after_the_time_out(receiver: Receiver) -> None:
     receiver.answer = hang
     assert await posted(receiver.url, timeout=timedelta(seconds=0.2)) == Answer(None, http.NO_ANSWER)
@@ -186,6 +188,7 @@ PRIVATE: Final = [
 
 @pytest.mark.assertion("channels", 104)
 @pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.assertion("channels-faults", 34)
 async def test_a_name_that_leads_to_a_private_address_is_refused_alone_and_among_public_ones(address: str) -> None:
     """F34."""
     for found in ([address], ["8.8.8.8", address], [address, "2001:4860:4860::8888"]):
@@ -196,6 +199,7 @@ async def test_a_name_that_leads_to_a_private_address_is_refused_alone_and_among
 
 
 @pytest.mark.assertion("channels", 104)
+@pytest.mark.assertion("channels-faults", 34)
 async def test_the_address_that_was_looked_at_is_the_one_that_is_spoken_to_and_each_request_looks_anew(
     receiver: Receiver,
 ) -> None:

@@ -250,6 +250,7 @@ async def test_a_worker_that_stood_still_begins_nothing_that_would_outlast_its_l
 # Receivers that misbehave
 
 
+@pytest.mark.assertion("channels-faults", 35)
 async def test_a_receiver_that_hangs_delays_nobody_else(hooks: Hooks, receiver: Receiver) -> None:
     """F35."""
 
@@ -292,6 +293,7 @@ async def test_more_than_fifty_requests_never_go_to_one_host_at_once(hooks: Hook
     assert len(receiver.events) == 70
 
 
+@pytest.mark.assertion("channels-faults", 33)
 async def test_an_answer_that_redirects_into_the_network_is_recorded_and_not_followed(
     hooks: Hooks, receiver: Receiver
 ) -> None:

@@ -11,9 +11,10 @@ from fakes import FakeProvider
 from road import LIFETIME, UNKNOWN_WAIT, Road, Worker, until
 from varsel.clock import ManualClock
 from varsel.db import Database
-from varsel.delivery.ports import Indeterminate, Verdict
+from varsel.delivery.ports import Blame, Deferred, Indeterminate, Verdict
 from varsel.domain.order import Lane, Recipient
 from varsel.heartbeat import beat
+from varsel.status.gauges_store import read_gauges
 
 LAPSED = timedelta(minutes=1)
 
@@ -65,21 +66,74 @@ async def test_what_may_have_left_is_declared_and_the_rest_goes_back_free(road: 
     assert await road.value("SELECT count(*) FROM claim") == 0
 
 
+@pytest.mark.assertion("channels-faults", 1)
+async def test_what_a_dead_worker_had_claimed_and_not_begun_leaves_at_once_and_once(road: Road) -> None:
+    worker = await half_sent(road)
+    await kill(worker)
+    await road.sweeper(shift=LAPSED).release_lapsed()
+    begun = {row.address for row in await road.rows() if row.state == "unknown"}
+    road.mail.gate = None
+    await road.run()
+    times = Counter(m.to for m in road.mail.sent)
+    assert len(times.keys() - begun) == 200 - len(begun)
+    assert {times[address] for address in times.keys() - begun} == {1}
+    assert max(times[address] for address in begun) == 1  # whose fate is not known, and waited for
+
+
+@pytest.mark.assertion("channels-faults", 39)
+async def test_a_clock_that_jumps_back_an_hour_on_one_replica_takes_no_live_lease_and_sends_nothing_twice(
+    road: Road, database: Database
+) -> None:
+    worker = await half_sent(road)
+    behind = Road(database, ManualClock(road.clock.now() - timedelta(hours=1)), mail=FakeProvider("mail"))
+    assert await behind.sweeper().release_lapsed() == 0
+    await behind.run()
+    assert road.mail.gate
+    road.mail.gate.set()
+    await until(lambda: worker.mail.idle)
+    await behind.run()
+    await road.run()
+    times = Counter(m.to for m in [*road.mail.sent, *behind.mail.sent])
+    assert len(times) == times.total() == 200
+    assert {row.state for row in await road.rows()} == {"accepted"}
+    await worker.end(road)
+    await behind.waker.close()
+
+
+@pytest.mark.assertion("channels-faults", 39)
+async def test_a_clock_that_jumps_back_ends_no_pause_of_a_provider(road: Road, database: Database) -> None:
+    road.mail.answers = lambda _: Deferred("429", Blame.PROVIDER, retry_after=timedelta(minutes=5))
+    await road.place()
+    await road.run()
+    for by in (timedelta(hours=-1), timedelta(hours=1)):
+        replica = Road(database, ManualClock(road.clock.now() + by), mail=FakeProvider("mail"))
+        await replica.place()
+        await replica.run()
+        assert replica.mail.sent == []
+        await replica.waker.close()
+
+
 @pytest.mark.assertion("processing", 100)
+@pytest.mark.assertion("channels-faults", 2)
 async def test_after_a_death_everything_is_sent_and_only_what_was_in_flight_may_come_twice(road: Road) -> None:
     worker = await half_sent(road)
     await kill(worker)
     await road.sweeper(shift=LAPSED).release_lapsed()
+    unknown = Counter(row.state for row in await road.rows())["unknown"]
     road.mail.gate = None
     await road.run()
     road.clock.advance(UNKNOWN_WAIT)
     await road.run()
     times = Counter(m.to for m in road.mail.sent)
+    async with road.db.reading() as conn:
+        told = await read_gauges(conn, now=road.clock.now(), opened=road.clock.now())
+    assert told.doubts.possible_duplicates == unknown
     assert len(times) == 200
     assert sum(times.values()) - 200 <= road.mail.step
     assert {row.state for row in await road.rows()} == {"accepted"}
 
 
+@pytest.mark.assertion("channels-faults", 2)
 async def test_under_hold_nothing_is_ever_sent_twice(road: Road) -> None:
     worker = await half_sent(road)
     road.mail.on_indeterminate = Indeterminate.HOLD

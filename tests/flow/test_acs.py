@@ -153,6 +153,7 @@ async def test_every_scripted_address_ends_as_the_table_says(road: Road, *, clou
 
 @pytest.mark.parametrize("script", ["poll429", "poll500"])
 @pytest.mark.assertion("channels", 59)
+@pytest.mark.assertion("channels-faults", 12)
 async def test_a_question_that_fails_twice_costs_time_and_sends_nothing(azure: Azure, script: str) -> None:
     await azure.send(script)
     assert await azure.outcomes() == ["unknown"]
@@ -163,6 +164,7 @@ async def test_a_question_that_fails_twice_costs_time_and_sends_nothing(azure: A
     assert azure.simulator.questions == 3
 
 
+@pytest.mark.assertion("channels-faults", 13)
 async def test_the_answer_of_an_operation_that_never_ends_is_waited_for_until_expiry(azure: Azure) -> None:
     await azure.send("never")
     for _ in range(10):
@@ -175,6 +177,7 @@ async def test_the_answer_of_an_operation_that_never_ends_is_waited_for_until_ex
 
 @pytest.mark.parametrize("script", ["limit", "limit-date"])
 @pytest.mark.assertion("channels", 60)
+@pytest.mark.assertion("channels-faults", 10)
 async def test_a_limit_pauses_the_instance_and_the_message_is_sent_afterwards(azure: Azure, script: str) -> None:
     await azure.send(script)
     [row] = await azure.road.rows()
@@ -191,6 +194,7 @@ async def test_a_limit_pauses_the_instance_and_the_message_is_sent_afterwards(az
     assert azure.simulator.tries == 3
 
 
+@pytest.mark.assertion("channels-faults", 11)
 async def test_one_that_is_answered_503_waits_alone(azure: Azure) -> None:
     azure.simulator.next(1, "err503")
     await azure.send("ok+1", "ok+2", "ok+3")
@@ -202,6 +206,7 @@ async def test_one_that_is_answered_503_waits_alone(azure: Azure) -> None:
     assert len(azure.simulator.sent) == 3
 
 
+@pytest.mark.assertion("channels-faults", 14)
 async def test_a_clock_that_is_wrong_fails_no_message(road: Road) -> None:
     async with azure_on(road) as azure:
         azure.simulator._behind = timedelta(minutes=10)
@@ -227,6 +232,7 @@ async def test_a_lost_answer_is_asked_for_and_the_email_left_once(azure: Azure) 
     assert len(azure.simulator.sent) == azure.simulator.tries == 1
 
 
+@pytest.mark.assertion("channels-faults", 2)
 async def test_an_email_of_a_worker_that_died_is_asked_for_by_our_own_name(azure: Azure) -> None:
     road = azure.road
     await road.place(recipients=(Recipient(email="ok@mottaker.example"),))
@@ -248,6 +254,7 @@ async def test_an_email_of_a_worker_that_died_is_asked_for_by_our_own_name(azure
     await worker.end(road)
 
 
+@pytest.mark.assertion("channels-faults", 15)
 async def test_an_event_that_comes_before_the_answer_is_applied_when_its_message_is_known(azure: Azure) -> None:
     await azure.send("ev-early")
     assert await azure.outcomes() in (["unknown"], ["delivered"])
@@ -256,6 +263,7 @@ async def test_an_event_that_comes_before_the_answer_is_applied_when_its_message
     assert await azure.road.value("SELECT count(*) FROM delivery_report WHERE state = 'dead'") == 0
 
 
+@pytest.mark.assertion("channels-faults", 16)
 async def test_the_same_event_five_times_at_once_is_one_change(azure: Azure) -> None:
     await azure.send("ok")
     await azure.wait(seconds=8)

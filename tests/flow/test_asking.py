@@ -110,6 +110,8 @@ async def test_a_message_that_its_provider_works_on_is_asked_for_until_it_is_tak
 
 
 @pytest.mark.assertion("channels", 59)
+@pytest.mark.assertion("processing", 116)
+@pytest.mark.assertion("channels-faults", 12)
 async def test_a_question_that_fails_is_asked_again_and_sends_nothing(road: Road) -> None:
     mail_of(road).told = lambda times: Unknown("no answer") if times < 4 else Accepted()
     await placed(road)
@@ -195,6 +197,7 @@ async def test_a_message_in_doubt_is_asked_for_whatever_the_policy_says_of_other
     assert len(mail.sent) == len(mail.questions) == 1
 
 
+@pytest.mark.assertion("channels-faults", 13)
 async def test_questions_come_less_and_less_often_and_end_at_expiry(road: Road) -> None:
     mail = mail_of(road)
     mail.told = lambda _: PENDING
@@ -326,6 +329,7 @@ async def test_an_adapter_that_fails_or_answers_too_little_is_asked_again(
 
 
 @pytest.mark.parametrize("policy", list(Indeterminate))
+@pytest.mark.assertion("channels-faults", 2)
 async def test_a_worker_that_dies_after_handing_over_leaves_what_can_be_asked_for(
     road: Road, policy: Indeterminate
 ) -> None:

@@ -213,6 +213,22 @@ async def test_a_store_that_stumbles_once_delays_the_email_by_seconds(post: Post
     assert len(post.mails) == 1
 
 
+@pytest.mark.assertion("channels-faults", 38)
+async def test_a_store_that_stumbles_twice_delays_the_email_and_its_address_is_in_no_log(
+    post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    order = await post.order("/once/503/a.pdf")
+    await post.work()
+    post.blobs._seen.clear()  # it stumbles once more
+    await post.pass_time(timedelta(seconds=1.3))
+    assert await post.road.outcomes(order) == [("email", "new")]
+    await post.pass_time(timedelta(seconds=6.5))
+    assert await post.road.outcomes(order) == [("email", "accepted")]
+    assert (len(post.mails), len(post.blobs.requests)) == (1, 3)
+    assert not [r for r in caplog.records if not r.name.startswith("uvicorn") and SECRET in str(vars(r))]
+
+
 @pytest.mark.assertion("processing", 136)
 async def test_tries_that_are_used_up_end_in_failure_and_complete_the_order(
     database: Database, clock: ManualClock
@@ -375,6 +391,7 @@ async def test_a_condition_that_is_not_met_fetches_nothing(post: Post) -> None:
 
 @pytest.mark.parametrize("path", ["/ok/a.pdf", "/status/403/a.pdf"])
 @pytest.mark.assertion("processing", 137)
+@pytest.mark.assertion("channels-faults", 38)
 async def test_addresses_are_never_logged_and_are_forgotten_when_all_is_over(
     post: Post, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

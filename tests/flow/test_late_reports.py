@@ -17,12 +17,13 @@ from varsel.api.app import create_app
 from varsel.api.reports import PATH, report_routes
 from varsel.clock import ManualClock
 from varsel.db import Database
-from varsel.delivery.ports import Accepted, Verdict
+from varsel.delivery.ports import Accepted, Indeterminate, SendResult, Unknown, Verdict
 from varsel.delivery.report import Inbox, Reports
 from varsel.domain.notification import Channel, Reason
 from varsel.domain.order import Lane, OrderChannel, Recipient
 from varsel.issuer import DevelopmentIssuer
 from varsel.settings import LinkProviderSettings
+from varsel.status.gauges_store import read_gauges
 
 REPORT: Final = (
     b'<?xml version="1.0"?><MSGLST><MSG><ID>1</ID><REF>REF-1</REF><RCV>4799999501</RCV><STATE>DELIVRD</STATE>'
@@ -41,6 +42,7 @@ async def road(database: Database, clock: ManualClock) -> AsyncIterator[Road]:
 
 @pytest.mark.assertion("processing", 110)
 @pytest.mark.assertion("channels", 22)
+@pytest.mark.assertion("channels-faults", 17)
 async def test_an_answer_after_the_report_of_arrival_changes_nothing(road: Road) -> None:
     road.mail = FakeProvider("mail", gate=asyncio.Event())
     await road.place()
@@ -57,6 +59,46 @@ async def test_an_answer_after_the_report_of_arrival_changes_nothing(road: Road)
     assert await road.outcomes() == [("email", "delivered")]
     assert await road.value("SELECT state FROM delivery_report") == "applied"
     await worker.end(road)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.RELAYED, Verdict.DELAYED])
+@pytest.mark.assertion("channels-faults", 17)
+async def test_older_news_that_comes_after_the_report_of_arrival_changes_nothing(road: Road, verdict: Verdict) -> None:
+    await road.place()
+    await road.run()
+    (row,) = await road.rows()
+    for told in (Verdict.DELIVERED, verdict):
+        await road.report(row.id, told)
+        await road.run()
+    assert await road.outcomes() == [("email", "delivered")]
+    assert [entry.get("correction") for entry in await road.feed()] == [None]
+
+
+@pytest.mark.assertion("channels-faults", 22)
+@pytest.mark.parametrize("policy", list(Indeterminate))
+async def test_a_report_of_a_reference_that_a_time_out_kept_from_us_is_dead_and_the_policy_decides(
+    road: Road, policy: Indeterminate
+) -> None:
+    answers: list[SendResult] = [Unknown("no answer in time"), Accepted("REF-2")]
+    road.sms.on_indeterminate = policy
+    road.sms.answers = lambda _: answers.pop(0)
+    await road.place(channel=OrderChannel.SMS, recipients=(Recipient(mobile="+4799999501"),))
+    await road.run()
+    await road.report(None, Verdict.DELIVERED, reference="REF-1", provider="sms", channel=Channel.SMS)
+    for _ in range(8):
+        await road.run()
+        road.clock.advance(timedelta(minutes=2))
+    assert await states(road) == ["dead"]
+    assert await road.value("SELECT state_reason FROM delivery_report") == "RETRY_THRESHOLD_EXCEEDED"
+    await road.run()
+    again = policy is Indeterminate.RESEND
+    assert len(road.sms.sent) == 1 + again
+    async with road.db.reading() as conn:
+        told = await read_gauges(conn, now=road.clock.now(), opened=road.clock.now())
+    assert (told.doubts.possible_duplicates, told.queues.unknown) == (int(again), int(not again))
+    road.clock.advance(LIFETIME + GRACE)
+    await road.run()
+    assert await road.outcomes() == [("sms", "expired")]  # of the second one nobody has heard either
 
 
 @pytest.mark.assertion("processing", 111)  # overridden: evidence counts

@@ -353,6 +353,7 @@ async def _ids_on(by: Visitor, query: str = "") -> str:
     return found[1]
 
 
+@pytest.mark.assertion("channels", 107)
 async def test_a_replay_is_applied_like_any_report_and_a_second_press_does_nothing(w: World, jonas: Visitor) -> None:
     await came(w, reference="late-ref", tries=9, provider="sms")
     assert await report_states(w) == ["dead"]

@@ -51,6 +51,7 @@ async def change(road: Road, sql: str) -> None:
 # Failover
 
 
+@pytest.mark.assertion("channels-faults", 10)
 async def test_what_one_provider_cannot_take_another_sends_at_once(road: Road) -> None:
     road.mail.answers = lambda _: DOWN
     other = second(road)
@@ -135,6 +136,7 @@ async def test_an_open_breaker_lets_nothing_through_and_then_one_message_at_a_ti
     assert timedelta(seconds=30) < left <= timedelta(seconds=60)
 
 
+@pytest.mark.assertion("channels-faults", 5)
 async def test_three_good_trials_close_a_breaker_and_all_goes_on(road: Road) -> None:
     road.mail = FakeProvider("mail", answers=lambda _: Deferred("login refused", Blame.FAULT))
     await emails(road, 40)
@@ -151,6 +153,7 @@ async def test_three_good_trials_close_a_breaker_and_all_goes_on(road: Road) -> 
 
 
 @pytest.mark.assertion("channels", 4)
+@pytest.mark.assertion("channels-faults", 5)
 async def test_a_refused_login_fails_no_message_and_opens_the_breaker_at_once(road: Road) -> None:
     road.mail = FakeProvider("mail", step=1, answers=lambda _: Deferred("535", Blame.FAULT))
     await emails(road, 50)
@@ -160,6 +163,7 @@ async def test_a_refused_login_fails_no_message_and_opens_the_breaker_at_once(ro
 
 
 @pytest.mark.assertion("channels", 21)
+@pytest.mark.assertion("channels-faults", 10)
 async def test_a_paused_email_provider_does_not_delay_sms(road: Road) -> None:
     road.mail.answers = lambda _: Deferred("429", Blame.PROVIDER, retry_after=timedelta(minutes=5))
     await emails(road, 1)

@@ -98,6 +98,7 @@ async def test_an_event_is_a_cloud_event_that_others_can_read(hooks: Hooks, rece
 
 
 @pytest.mark.assertion("channels", 25)
+@pytest.mark.assertion("channels-faults", 16)
 async def test_a_repeated_report_tells_nobody_again(hooks: Hooks, receiver: Receiver) -> None:
     """F16."""
     await hooks.subscribe(receiver.url)
