@@ -77,7 +77,10 @@ def children(pid: int) -> dict[str, int]:
     """What the process has started, by name."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        except FileNotFoundError:  # it has gone since it was listed
+            continue
         if words[0].endswith(b"postgres"):
             found["postgres"] = int(child)
         elif len(words) > 4 and words[4] != b"up":  # else it has just been forked, or has ended
