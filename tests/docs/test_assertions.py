@@ -5,7 +5,7 @@ import pytest
 from assertions import DOCUMENTS, read
 
 
-@pytest.mark.parametrize("document", ["http-api", "registries", "registries-faults"])
+@pytest.mark.parametrize("document", ["http-api", "channels", "channels-faults", "registries", "registries-faults"])
 def test_every_assertion_is_proven_or_overridden_on_purpose(document: str) -> None:
     assert read()[document].open == []
 
