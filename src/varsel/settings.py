@@ -92,7 +92,7 @@ class ServerSettings(_Section):
     header_timeout: timedelta = timedelta(seconds=10)
     body_chunk_timeout: timedelta = timedelta(seconds=30)
     max_waiting_body_bytes: int = 64_000_000  # of all requests together; then 503
-    max_reports_per_second: int = Field(default=200, ge=1)  # requests of one provider; then 429
+    max_reports_per_second: int = Field(default=1_000, ge=1)  # requests of one provider; then 429
 
 
 class DatabaseSettings(_Section):
