@@ -62,7 +62,7 @@ identities: $(VENV)
 	@cd tests/node && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@$(PY) tests/identities.py $(COUNT)
 
-# Some 20 000 generated requests against a running service; takes a quarter of an hour.
+# Some 28 000 generated requests against a running service; takes twenty minutes.
 schema: $(VENV)
 	@$(PY) tests/schema_run.py $(CASES)
 

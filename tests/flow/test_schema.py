@@ -5,6 +5,6 @@ from schema_run import run, sandbox
 
 def test_a_running_service_is_what_its_document_says() -> None:
     with sandbox() as service:
-        finding = run(service, 4, "--phases", "examples,fuzzing,stateful", timeout=300)
+        finding = run(service, 2, "--phases", "examples,fuzzing,stateful", timeout=300)
     assert finding.clean, finding.text[-10_000:]
     assert finding.cases > 200
