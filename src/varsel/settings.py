@@ -129,6 +129,7 @@ class ProcessingSettings(_Section):
     expiry_grace: timedelta = timedelta(seconds=300)
     condition_timeout: timedelta = timedelta(seconds=30)
     condition_retry: timedelta = timedelta(seconds=60)
+    condition_scope: str | None = None  # of the Maskinporten token that endpoints are shown over https; None: no token
     lookup_user_addresses_at_order: bool = True
     stale_contact_creators: Creators = ("skd",)  # their v2 orders to persons always use stale addresses too
     strict_idempotency_creators: Creators = ()  # an idempotency id repeated with another body is 409, not 200
@@ -622,7 +623,8 @@ class Settings(_Section):
         if self.sandbox.enabled:  # `varsel up` fills in where its simulators are
             return self
         krr = registry.krr_sync_enabled or registry.person_provider == "krr-direct"
-        maskinporten = krr or bool(registry.maskinporten_scope_business or registry.maskinporten_token_url)
+        scopes = registry.maskinporten_scope_business, self.processing.condition_scope
+        maskinporten = krr or any(scopes) or registry.maskinporten_token_url is not None
         needed = {
             "krr_changes_url": registry.krr_sync_enabled,
             "krr_lookup_url": registry.person_provider == "krr-direct",
@@ -634,7 +636,7 @@ class Settings(_Section):
             "maskinporten_jwk": maskinporten,
         }
         if missing := [f"registry.{name}" for name, used in needed.items() if used and getattr(registry, name) is None]:
-            raise ValueError(f"a register is switched on that needs these too: {', '.join(missing)}")
+            raise ValueError(f"a register or a token is switched on that needs these too: {', '.join(missing)}")
         return self
 
     @model_validator(mode="after")

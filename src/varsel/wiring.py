@@ -37,6 +37,7 @@ from varsel.preview.prices import Prices
 from varsel.providers.attachments import HttpAttachments
 from varsel.providers.condition import HttpConditions
 from varsel.providers.kind import Tools, asked_of, kind_of, tools_of
+from varsel.providers.maskinporten import Maskinporten
 from varsel.providers.registers import Registers
 from varsel.providers.registry_feeds import RegistryFeeds
 from varsel.providers.webhook_http import HttpReceivers
@@ -54,6 +55,7 @@ from varsel.webhooks.round import Terms
 _LOOKUP_CONNECTIONS = 4  # a pool of their own: whoever holds a transaction open can always look up
 
 
+_Closing = EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds | HttpReceivers | Maskinporten
 Sender = Sending[Email] | Sending[Sms] | Composing
 
 
@@ -67,9 +69,9 @@ class Parts:
     clock: SystemClock
     waker: Waker
     registers: Registers
-    _closing: list[EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds | HttpReceivers] = (
-        field(default_factory=list)
-    )
+    _closing: list[
+        EmailProvider | SmsProvider | HttpConditions | HttpAttachments | RegistryFeeds | HttpReceivers | Maskinporten
+    ] = field(default_factory=list)
     _pools: "Pools | None" = None
     guard: Guard = field(init=False)
 
@@ -103,10 +105,13 @@ class Parts:
 
     def resolution(self, worker: WorkerId) -> Resolution:
         processing = self.settings.processing
+        maskinporten = Maskinporten.from_settings(self.settings.registry) if processing.condition_scope else None
         conditions = HttpConditions(
-            timeout=processing.condition_timeout, private_hosts=self.settings.environment != "production"
+            timeout=processing.condition_timeout,
+            private_hosts=self.settings.environment != "production",
+            tokens=maskinporten.scope(processing.condition_scope or "") if maskinporten else None,
         )
-        self._closing.append(conditions)
+        self._closing += [conditions, maskinporten] if maskinporten else [conditions]
         rules = self._resolution_rules
         return Resolution(
             self.db,

@@ -1,20 +1,24 @@
 """Send conditions over real HTTP (http-api 19; processing 3.4): what an endpoint says, and what then happens."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
 from aiohttp import web
 
+from certificates import tls_for
 from fakes import FakeConditions
 from road import Road
 from serving import Api
 from varsel.clock import ManualClock
 from varsel.db import Database
 from varsel.providers.condition import HttpConditions
+from varsel.registry_sync.ports import UpstreamError
 from varsel.resolution.ports import Answer, Verdict
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,16 +27,16 @@ CONDITION: Final = "/notifications/api/v1/tests/sendcondition"
 
 
 @asynccontextmanager
-async def endpoint(handler: Handler) -> AsyncIterator[str]:
+async def endpoint(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """The URL of a server on loopback that answers as told."""
     app = web.Application()
     app.router.add_get("/{anywhere:.*}", handler)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        yield f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
 
@@ -153,3 +157,51 @@ async def test_the_demo_condition_decides_an_order(api: Api, conditions: HttpCon
     placed = await road.place(condition_endpoint=f"http://127.0.0.1:{api.client.port}{CONDITION}?conditionMet={met}")
     await road.run()
     assert await road.state(placed.order_id) == state
+
+
+class Tokens:
+    """The service's own bearer token; or none to be had."""
+
+    def __init__(self, *, refused: bool = False) -> None:
+        self._refused = refused
+
+    async def headers(self, *, renew: bool) -> dict[str, str]:
+        if self._refused:
+            raise UpstreamError("token_refused", transient=True)
+        return {"Authorization": "Bearer ours"}
+
+
+@pytest.mark.assertion("processing", 52)
+async def test_an_endpoint_hears_who_asks_over_https_alone_and_no_other_host_does(tmp_path: Path) -> None:
+    asked: list[tuple[str, str, str | None]] = []
+    server, client = tls_for("localhost", tmp_path)
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append((request.method, str(request.rel_url), request.headers.get("Authorization")))
+        if "to" in request.query:
+            return web.Response(status=302, headers={"Location": request.query["to"]})
+        return web.json_response({"sendNotification": True})
+
+    conditions = HttpConditions(timeout=timedelta(seconds=5), private_hosts=True, tokens=Tokens(), tls=client)
+    async with endpoint(handler, server) as safe, endpoint(handler) as plain:
+        for url in (f"{safe}a%20b?x=1", f"{plain}clear", f"{safe}?to=/same", f"{safe}?to={plain}other"):
+            assert (await conditions.check(url)).verdict is MET
+    await conditions.close()
+    assert [(path, shown) for _, path, shown in asked] == [
+        ("/a%20b?x=1", "Bearer ours"),
+        ("/clear", None),
+        ("/?to=/same", "Bearer ours"),
+        ("/same", "Bearer ours"),
+        (f"/?to={plain}other", "Bearer ours"),
+        ("/other", None),
+    ]
+    assert {method for method, *_ in asked} == {"GET"}
+
+
+async def test_without_a_token_to_be_had_nothing_is_asked(tmp_path: Path) -> None:
+    server, client = tls_for("localhost", tmp_path)
+    tokens = Tokens(refused=True)
+    conditions = HttpConditions(timeout=timedelta(seconds=5), private_hosts=True, tokens=tokens, tls=client)
+    async with endpoint(saying('{"sendNotification": true}'), server) as url:
+        assert await conditions.check(url) == Answer(UNCLEAR, detail="no token")
+    await conditions.close()
