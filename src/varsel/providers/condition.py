@@ -26,7 +26,7 @@ class Tokens(Protocol):
 class HttpConditions:
     """`Conditions` over HTTP. `private_hosts`: whether private addresses may be called (never in production).
 
-    With `tokens`, endpoints hear over https who asks; a redirect to another host does not. `tls`: whose certificates are
+    With `tokens`, endpoints hear over https who asks; a redirect to another host does not. `tls`: of those who are
     trusted.
     """
 
