@@ -7,6 +7,7 @@ messages and instant ones. All on two cores, the mail server too.
 import asyncio
 import re
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 from bench import load, stages
 from bench.figures import Bound, Figure, percentile
 from bench.ground import Ground
-from bench.processes import Failed, api, settings_file, worker
+from bench.processes import api, settings_file, worker
 from bench.road import drained
 from varsel.db import Database
 from varsel.domain.order import Lane
@@ -77,7 +78,7 @@ class _Arrivals(Sink):
 
     def __init__(self) -> None:
         super().__init__()
-        self.at: dict[str, float] = {}
+        self._at: defaultdict[str, asyncio.Future[float]] = defaultdict(asyncio.Future)
         self.flood = 0
         self.first = self.last = 0.0
         self.came = asyncio.Event()
@@ -87,12 +88,18 @@ class _Arrivals(Sink):
         found = _TO.search(content)
         address = found[1].decode() if found else ""
         if address.endswith("@neighbour.example"):
-            self.at[address] = time.perf_counter()
+            if not self._at[address].done():
+                self._at[address].set_result(time.perf_counter())
         else:
             self.flood += 1
             self.last = time.perf_counter()
             self.first = self.first or self.last
         self.came.set()
+
+    async def of(self, address: str) -> float:
+        """When the neighbour's message came there."""
+        async with asyncio.timeout(_ARRIVED_WITHIN):
+            return await self._at[address]
 
     def begin(self) -> None:
         self.flood, self.first, self.last = 0, 0.0, 0.0
@@ -152,25 +159,17 @@ class _Neighbour:
         address, key = self._next()
         body = {**_text(), "sendersReference": key, "recipients": [{"emailAddress": address}]}
         outcome = await load.fire(self._port, iter([load.post(_SINGLE, self._token, body)]), status=202, connections=1)
-        self._waits.singles.append(max(await self._arrival(address) - outcome.ended, 0.0))
+        self._waits.singles.append(max(await self._arrivals.of(address) - outcome.ended, 0.0))
 
     async def _instant(self) -> None:
         address, key = self._next()
         body = {"idempotencyId": key, "recipientEmail": {"emailAddress": address, "emailSettings": _text()}}
         outcome = await load.fire(self._port, iter([load.post(_INSTANT, self._token, body)]), status=201, connections=1)
-        self._waits.instants.append(await self._arrival(address) - outcome.began)
+        self._waits.instants.append(await self._arrivals.of(address) - outcome.began)
 
     def _next(self) -> tuple[str, str]:
         self._number += 1
         return f"n{self._number}@neighbour.example", f"neighbour-{self._number}"
-
-    async def _arrival(self, address: str) -> float:
-        deadline = time.perf_counter() + _ARRIVED_WITHIN
-        while address not in self._arrivals.at:
-            if time.perf_counter() > deadline:
-                raise Failed("a message of the neighbour did not come")
-            await asyncio.sleep(0.01)
-        return self._arrivals.at[address]
 
 
 async def _flood(
