@@ -249,8 +249,46 @@ async def test_without_limits_no_counter_is_touched(road: Road) -> None:
     assert await road.value("SELECT quota FROM order_content") is None
 
 
+async def test_while_there_is_plenty_many_orders_need_one_statement(road: Road) -> None:
+    (register,) = limited(road, {Counter.EMAIL_RECIPIENTS: 100_000})
+    for _ in range(3):
+        await asyncio.gather(*(register.register_order(road.order()) for _ in range(20)))
+        assert (
+            await used(road) == 20 + 100
+        )  # what the first of them took: a thousandth of the limit more than it needed
+    await register.register_order(road.order(recipients=people(61)))
+    assert await used(road) == 121 + 100
+    await register.close()
+    assert await used(road) == 121 == await road.value("SELECT sum(recipients)::int FROM orders")
+
+
+async def test_what_was_in_reserve_is_gone_with_its_day(road: Road) -> None:
+    assert isinstance(road.clock, ManualClock)
+    (register,) = limited(road, {Counter.EMAIL_RECIPIENTS: 100_000})
+    await register.register_order(road.order())
+    road.clock.advance(timedelta(days=1))
+    await register.register_order(road.order())
+    assert await used(road) == 101
+    await register.close()
+    assert await used(road) == 1
+
+
+async def test_near_the_limit_nothing_is_kept_in_reserve_and_no_unit_is_handed_out_twice(road: Road) -> None:
+    registers = limited(road, {Counter.EMAIL_RECIPIENTS: 5_000}, 2)  # a reserve of 5 each
+    answers = await asyncio.gather(
+        *(registers[i % 2].register_order(road.order(recipients=people(45))) for i in range(120)),
+        return_exceptions=True,
+    )
+    stored = await road.value("SELECT sum(recipients)::int FROM orders")
+    assert {type(a) for a in answers if isinstance(a, Exception)} == {OverLimit}
+    assert 5_000 - 45 - 2 * 5 <= stored <= 5_000
+    for register in registers:
+        await register.close()
+    assert await used(road) == stored
+
+
 async def test_takers_and_cancellers_of_many_counters_never_block_each_other(road: Road) -> None:
-    configured = {Counter.EMAIL_RECIPIENTS: 10_000, Counter.SMS_RECIPIENTS: 10_000, Counter.EMAIL_REQUESTS: 30_000}
+    configured = {Counter.EMAIL_RECIPIENTS: 900, Counter.SMS_RECIPIENTS: 900, Counter.EMAIL_REQUESTS: 30_000}
     registers = limited(road, configured, 3)
     at = road.clock.now() + LATER
 

@@ -80,6 +80,7 @@ class Instants:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._quotas.close()
 
     async def _place(self, chain: Chain, order: Order, time_to_live: timedelta | None) -> Registered | Repeated:
         await self._creators.know([order.creator])

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from varsel.clock import Clock
@@ -34,13 +35,18 @@ class Wish:
 
 
 class Quotas:
-    """One for each intake of a process. `creators`: theirs, who are known before they are asked about."""
+    """One for each intake of a process. `creators`: theirs, who are known before they are asked about.
+
+    Far from a limit it takes a little more than it needs, so that most requests need no statement at all.
+    """
 
     def __init__(self, db: Database, clock: Clock, limits: Limits, creators: Creators) -> None:
         self._db = db
         self._clock = clock
         self._limits = limits
         self._creators = creators
+        self._reserve: defaultdict[Key, float] = defaultdict(float)  # counted already, and not used
+        self._day = oslo_day(clock.now())[0]
 
     def wish(self, orders: Sequence[Order]) -> Wish | None:
         """None when none of the creator's limits applies: then there is nothing to take."""
@@ -58,35 +64,76 @@ class Quotas:
         return Wish(creator, total, shares) if total else None
 
     async def take(self, wishes: Sequence[Wish]) -> list[OverLimit | None]:
-        """Serve the wishes in turn, each whole or not at all. One round trip, unless somebody is over a limit."""
-        if not wishes:
-            return []
-        wanted = self._sum(wishes)
+        """Serve the wishes in turn, each whole or not at all. At most one round trip, unless a limit is near."""
+        now = self._clock.now()
+        day, wanted = self._begin_day(now), self._sum(wishes)
+        held = {key: self._draw(key, n) for key, n in wanted.items()}
+        missing = {key: n - held[key] for key, n in wanted.items() if n > held[key]}
+        if not missing:
+            return [None] * len(wishes)
         limits = {key: self._limits(name)[key.counter] for name, key in self._named(wishes)}
+        asked = {key: n + limits[key].reserve for key, n in missing.items()}
+        async with self._db.autocommit() as conn:
+            taken = await store.take(conn, asked, limits, now=now, day=day, whole=True)
+        if all(taken.values()):
+            for key, n in missing.items() if day == self._day else ():
+                self._reserve[key] += taken[key] - n
+            return [None] * len(wishes)
+        return await self._take_what_there_is(
+            wishes, wanted, {key: held[key] + taken.get(key, 0) for key in held}, limits
+        )
+
+    async def _take_what_there_is(
+        self,
+        wishes: Sequence[Wish],
+        wanted: Mapping[Key, float],
+        held: Mapping[Key, float],
+        limits: Mapping[Key, Limit],
+    ) -> list[OverLimit | None]:
+        """When a limit is near. `held`: what of it we have. Nothing is kept in reserve."""
         now = self._clock.now()
         day, _ = oslo_day(now)
-        async with self._db.autocommit() as conn:
-            taken = await store.take(conn, wanted, limits, now=now, day=day, whole=True)
-        if all(taken[key] >= n for key, n in wanted.items()):
-            return [None] * len(wishes)
-        missing = {key: n - taken[key] for key, n in wanted.items()}
+        missing = {key: max(n - held[key], 0.0) for key, n in wanted.items()}
         async with self._db.transaction() as conn:  # holds all of the counters: nobody misses what is given back
             more = await store.take(conn, missing, limits, now=now, day=day, whole=False)
-            granted = {Slot(name, key.counter): taken[key] + more[key] for name, key in self._named(wishes)}
+            granted = {Slot(name, key.counter): held[key] + more[key] for name, key in self._named(wishes)}
             short = hand_out(granted, [(wish.creator, wish.total) for wish in wishes])
             await store.give_back(conn, {self._key(*slot): left for slot, left in granted.items()}, day=day)
         return [self._refusal(shortage) if shortage else None for shortage in short]
 
+    async def close(self) -> None:
+        """Give back the reserve."""
+        self._begin_day(self._clock.now())
+        reserve, self._reserve = dict(self._reserve), defaultdict(float)
+        await self._give_back(reserve)
+
     async def give_back(self, wishes: Sequence[Wish]) -> None:
         """For requests of which nothing was stored after all. While the database is away, theirs is used up today."""
-        if not wishes:
+        await self._give_back(self._sum(wishes))
+
+    async def _give_back(self, amounts: Mapping[Key, float]) -> None:
+        if not any(amounts.values()):
             return
         day, _ = oslo_day(self._clock.now())
         try:
             async with self._db.autocommit() as conn:
-                await store.give_back(conn, self._sum(wishes), day=day)
+                await store.give_back(conn, amounts, day=day)
         except Unavailable:
-            log.warning("quota not given back", creators=sorted({wish.creator for wish in wishes}))
+            log.warning("quota not given back", creator_ids=sorted({key.creator for key in amounts}))
+
+    def _begin_day(self, now: datetime) -> datetime:
+        """When it began. What was in reserve belonged to the day before."""
+        day, _ = oslo_day(now)
+        if day > self._day:
+            self._reserve.clear()
+            self._day = day
+        return day
+
+    def _draw(self, key: Key, wanted: float) -> float:
+        """Of the reserve."""
+        drawn = min(self._reserve[key], wanted)
+        self._reserve[key] -= drawn
+        return drawn
 
     def _sum(self, wishes: Iterable[Wish]) -> dict[Key, float]:
         amounts: defaultdict[Key, float] = defaultdict(float)

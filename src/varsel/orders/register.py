@@ -120,6 +120,7 @@ class Register:
     async def close(self) -> None:
         await self._batcher.close()
         await self._asking.close()
+        await self._quotas.close()
 
     async def _submit(self, submission: _Submission) -> _Answer:
         recipients = sum(len(order.recipients) for order in submission.orders)
