@@ -178,7 +178,7 @@ class Round:
         """Begin what may begin now; whether that was anything."""
         width = 1 if self._standing.failures else PER_WEBHOOK
         begun = False
-        for entry in list(self._queue):
+        for entry in self._turns():
             if len(self._flying) >= width or not self._may_begin():
                 break
             if entry.order is None or entry.order not in self._busy():
@@ -186,6 +186,10 @@ class Round:
                 self._flying[asyncio.create_task(self._send(entry))] = entry
                 begun = True
         return begun
+
+    def _turns(self) -> list[Next]:
+        """In order of the feed; after a failure what was tried least by turns, lest one event fail for all of them."""
+        return sorted(self._queue, key=lambda entry: entry.tried if self._standing.failures % 2 else 0)
 
     def _busy(self) -> set[OrderId]:
         return {entry.order for entry in self._flying.values() if entry.order}
