@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser mail-system
+.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser axe mail-system
 
 setup: $(VENV)
 
@@ -25,13 +25,23 @@ browser:
 		echo "Installing Chromium for the tests of pages …"; \
 		apt-get update -qq >/dev/null && $(INSTALL) chromium fonts-dejavu-core >/dev/null; }
 
+# Looks at the pages for those who cannot see or point.
+axe: tests/node/node_modules/axe-core/axe.min.js
+
+tests/node/node_modules/axe-core/axe.min.js: tests/node/package-lock.json
+	@command -v npm >/dev/null || [ "$$(id -u)" != 0 ] || { \
+		echo "Installing npm for the tests of pages …"; \
+		apt-get update -qq >/dev/null && $(INSTALL) npm >/dev/null; }
+	@cd tests/node && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 mail-system:
 	@[ -x /usr/sbin/postfix ] || [ "$$(id -u)" != 0 ] || { \
 		echo "Installing Postfix for the tests of mail …"; \
 		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections && \
 		apt-get update -qq >/dev/null && $(INSTALL) postfix >/dev/null; }
 
-test: $(VENV) browser mail-system check
+test: $(VENV) browser axe mail-system check
 	@.venv/bin/pytest -n 4 --dist worksteal
 
 check: $(VENV)
