@@ -2,6 +2,7 @@
 
 from varsel.clock import Clock
 from varsel.db import Database
+from varsel.delivery.contents import Contents
 from varsel.domain.schedule import SendWindow
 from varsel.orders.register import Register
 from varsel.preview.preview import Previewer
@@ -36,6 +37,7 @@ def ui_parts(database: Database, clock: Clock, settings: Settings) -> UiParts:
         access=Access(settings, database, clock, pages),
         directory=directory,
         previewer=Previewer(directory, clock, rules, Prices("NOK", None, {}), user_addresses=True),
+        contents=Contents(settings.content, settings.senders.default_sms),
         register_chain=Register(database, directory, clock, waker).register_chain,
         wake=waker.wake,
     )

@@ -190,6 +190,7 @@ def _site(parts: Parts, register: Register, previewer: Previewer) -> UiParts | N
         access=Access(settings, parts.db, parts.clock, pages),
         directory=parts.directory,
         previewer=previewer,
+        contents=parts.guard.contents,
         register_chain=register.register_chain,
         wake=parts.waker.wake,
     )

@@ -27,7 +27,7 @@ from varsel.settings import Settings
 from varsel.ui import access_store as store
 from varsel.ui.access_store import About, Ticket
 from varsel.ui.oidc import OpenId, SignedIn, SignInFailed
-from varsel.ui.pages import Pages, back, from_elsewhere, read_form, switched_language
+from varsel.ui.pages import MAX_FORM_BYTES, Pages, back, from_elsewhere, read_form, switched_language
 
 log = Log(__name__)
 
@@ -139,7 +139,7 @@ class Access:
 
         return Route(path, answer, methods=["GET"])
 
-    def act(self, path: str, act: Act, role: Role) -> Route:
+    def act(self, path: str, act: Act, role: Role, *, most_bytes: int = MAX_FORM_BYTES) -> Route:
         """What a form of ours does. Another site's form, or one without our token, does nothing."""
 
         async def answer(request: Request) -> Response:
@@ -147,7 +147,7 @@ class Access:
                 who, _ = await self._who(request)
                 if who is None:
                     return RedirectResponse(SIGN_IN, 303, {"Cache-Control": "no-store"})
-                form = await read_form(request)
+                form = await read_form(request, most_bytes)
                 if from_elsewhere(request) or not hmac.compare_digest(form.get(FORM_TOKEN, ""), who.form_token):
                     return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
                 if not who.may(role):

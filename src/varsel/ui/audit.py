@@ -24,6 +24,7 @@ _SAID: Final = frozenset(
         "history",
         "order",
         "lookup",
+        "send",
         "export",
         "cancel",
         "reveal number",

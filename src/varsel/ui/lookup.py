@@ -92,7 +92,7 @@ class Lookup:
         else:
             asked = form.get("q", "").strip()[:_LONGEST]
             about = who_is(asked, self._identifiers)
-        recipient = _recipient(about, asked)
+        recipient = recipient_of(about, asked)
         if recipient is None:
             return self._page(request, who, resource=resource, trouble="unreadable", status=422)
         await self._write_down(who, about)
@@ -161,7 +161,7 @@ class Lookup:
         )
 
 
-def _recipient(about: About | None, asked: str) -> Recipient | None:
+def recipient_of(about: About | None, asked: str) -> Recipient | None:
     """None for what names nobody."""
     match about:
         case About("person", key):

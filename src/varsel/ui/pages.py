@@ -31,7 +31,7 @@ _SECURITY: Final = {
     "Cache-Control": "no-store",
 }
 _YEAR_SECONDS: Final = 365 * 24 * 3600
-_MAX_FORM_BYTES: Final = 16_384
+MAX_FORM_BYTES: Final = 16_384
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _LANGUAGE_COOKIE: Final = "varsel_language"
 _LANGUAGES: Final = {language.value: language for language in Language}
@@ -198,12 +198,12 @@ def from_elsewhere(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, most_bytes: int = MAX_FORM_BYTES) -> dict[str, str]:
     """The fields of a small form; the first value of each. What is too large is no form of ours: empty."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MAX_FORM_BYTES:
+        if len(body) > most_bytes:
             return {}
     return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from varsel.clock import Clock
 from varsel.db import Database
+from varsel.delivery.contents import Contents
 from varsel.domain.order import Chain, Order
 from varsel.orders.register import ChainOutcome
 from varsel.preview.preview import Previewer
@@ -26,5 +27,6 @@ class UiParts:
     access: Access
     directory: ContactDirectory
     previewer: Previewer
+    contents: Contents
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]]
     wake: Callable[[Work], None]

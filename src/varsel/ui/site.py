@@ -17,11 +17,13 @@ from varsel.ui.providers import Providers
 from varsel.ui.recipient import RecipientPage
 from varsel.ui.registries import Registries
 from varsel.ui.search import Search
+from varsel.ui.send import Send
 
 _AREAS: Final = (
     Area("overview", "/ui/", "viewer"),
     Area("orders", "/ui/orders", "viewer"),
     Area("recipients", "/ui/recipients", "caseworker"),
+    Area("send", "/ui/send", "caseworker"),
     Area("operations", "/ui/ops/providers", "operator"),
 )
 _SANDBOX: Final = Area("sandbox", "/sandbox", "viewer")
@@ -43,6 +45,7 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *OrderPage(parts).routes(),
         *RecipientPage(parts).routes(),
         *Lookup(parts).routes(),
+        *Send(parts).routes(),
         *Providers(parts).routes(),
         *DeadLetters(parts).routes(),
         *Audit(parts).routes(),

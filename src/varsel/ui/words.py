@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -55,6 +56,13 @@ class Words:
 
     def number(self, n: int) -> str:
         return f"{n:,}".replace(",", _NARROW_BLANK) if self.language is Language.NB else f"{n:,}"
+
+    def amount(self, value: Decimal) -> str:
+        """Of money, with hundredths: `0,37`."""
+        said = f"{value:,.2f}"
+        if self.language is Language.NB:
+            return said.replace(",", _NARROW_BLANK).replace(".", ",")
+        return said
 
     def time(self, key: str, at: datetime) -> str:
         """An instant in Norwegian time, in the form `time.<key>`; its own form for today when there is one."""

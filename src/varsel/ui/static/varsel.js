@@ -168,6 +168,66 @@ function showCurrent() {
   if (current) list.scrollTop = current.offsetTop - list.offsetTop - (list.clientHeight - current.offsetHeight) / 2;
 }
 
+// An order is looked at while it is written: what the server says of it takes the place of what it said before.
+const WRITING_MS = 600;
+
+function previews(form) {
+  let timer, busy, again, wanted = {};
+  const add = one("[data-adds]", form);
+  const soon = (more) => {
+    Object.assign(wanted, more);
+    clearTimeout(timer);
+    timer = setTimeout(ask, more ? 0 : WRITING_MS);
+  };
+  const ask = async () => {
+    if (busy) {
+      again = true;
+      return;
+    }
+    busy = true;
+    const sent = wanted;
+    wanted = {};
+    const fields = new FormData(form);
+    fields.delete("do");
+    if (!sent.add) fields.delete("add");
+    if (sent.remove) fields.set("remove", sent.remove);
+    try {
+      const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(fields), headers: { Accept: "text/html" } });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!one("[data-previews]", fresh)) return;
+      if (sent.add && add.value === sent.add) add.value = "";
+      for (const part of all("[data-swap]", fresh)) {
+        const old = one(`[data-swap="${part.dataset.swap}"]`);
+        if (old && old.innerHTML !== part.innerHTML) old.innerHTML = part.innerHTML;
+      }
+      if (sent.remove) (one(`[name="remove"][value="${sent.remove}"]`) || add).focus();
+    } catch {
+      // not reached: the form is as it was, and its buttons work
+    } finally {
+      busy = false;
+      if (again) {
+        again = false;
+        ask();
+      }
+    }
+  };
+  const commit = () => add.value.trim() && soon({ add: add.value });
+  form.addEventListener("input", (event) => event.target !== add && soon());
+  add.addEventListener("change", commit);
+  add.addEventListener("paste", () => setTimeout(commit));
+  add.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    commit();
+  });
+  form.addEventListener("click", (event) => {
+    const button = event.target.closest('[name="remove"]');
+    if (!button) return;
+    event.preventDefault();
+    soon({ remove: button.value });
+  });
+}
+
 // What only a script can do is hidden until there is one.
 function prepare() {
   for (const button of all("[data-copies]")) button.hidden = !navigator.clipboard;
@@ -192,3 +252,5 @@ prepare();
 countDown();
 showCurrent();
 if (one(".inbox")) setTimeout(keepFresh, REFRESH_MS);
+all("[data-previews]").forEach(previews);
+one("#summary")?.focus();
