@@ -33,6 +33,7 @@ from varsel.db import Database, fetch_value
 from varsel.domain.order import ORDER_STATE_NAMES, OrderState
 from varsel.embedded import running_dsn
 from varsel.issuer import CREATOR_SCOPES, DevelopmentIssuer
+from varsel.tally.store import BUCKET
 
 _V1: Final = "/notifications/api/v1"
 _CLIENTS: Final = 8
@@ -66,12 +67,13 @@ class Ledger:
     sent: int = 0
     duplicated: int = 0
     in_doubt: int = 0
+    miscounted: int = 0
     fates: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        return self.accepted > 0 and not self.lost and self.duplicated <= self.in_doubt
+        return self.accepted > 0 and not self.lost and self.duplicated <= self.in_doubt and not self.miscounted
 
 
 class Ordeal:
@@ -190,21 +192,33 @@ class Ordeal:
                 elif recipient in wanted.told and not came:
                     ledger.lost.append(f"{order}: {fates[recipient]}, and no message came")
                 ledger.fates[fates.get(recipient, "none")] += 1
-        ledger.in_doubt = await self._in_doubt()
+        ledger.in_doubt = await self._ask(_IN_DOUBT)
+        ledger.miscounted = await self._ask(_MISCOUNTED)
 
-    async def _in_doubt(self) -> int:
+    async def _ask(self, sql: str) -> int:
         dsn = running_dsn(self._home)
         assert dsn is not None
         db = Database(dsn, size=1, name="chaos")
         await db.open()
         try:
             async with db.reading() as conn:
-                return int(await fetch_value(conn, _IN_DOUBT, {}))
+                return int(await fetch_value(conn, sql, {}))
         finally:
             await db.close()
 
 
 _IN_DOUBT: Final = "SELECT count(*) FROM attempt WHERE outcome IN ('unknown', 'abandoned')"
+
+# By how much the tallies are wrong: what they say, less a recount.
+_MISCOUNTED: Final = f"""
+SELECT coalesce(sum(abs(n)), 0)
+  FROM (SELECT bucket, sum(n) AS n
+          FROM (SELECT bucket, n FROM tally_total
+                UNION ALL SELECT bucket, n FROM tally_delta WHERE bucket <> 'taken'
+                UNION ALL SELECT {BUCKET}, -1 FROM notification n
+                UNION ALL SELECT 'scheduled', -recipients FROM orders WHERE state IN ('Registered', 'Processing')) t
+         GROUP BY bucket) q
+"""
 
 
 def mixture(count: int) -> Iterator[Wanted]:
@@ -315,6 +329,7 @@ def _print(ledger: Ledger) -> None:
         "on their way at a kill": ledger.in_doubt,
         "duplicated": ledger.duplicated,
         "lost": len(ledger.lost),
+        "counted wrongly in the tallies": ledger.miscounted,
     }
     for what, count in rows.items():
         table.add_row(what, f"{count}")

@@ -13,3 +13,4 @@ async def test_nothing_accepted_is_lost_when_everything_is_killed_and_only_what_
     assert ledger.accepted >= 24
     assert ledger.lost == []
     assert ledger.duplicated <= ledger.in_doubt
+    assert ledger.miscounted == 0

@@ -147,6 +147,7 @@ async def test_a_correction_beside_the_completion_is_told(road: Road) -> None:
     placed = await road.place(recipients=people)
     await road.run()
     first, second = await road.rows()
+    road.changed_by_hand = True
     async with road.db.transaction() as conn:
         await conn.execute("UPDATE notification SET settled = true, wake_at = NULL WHERE id = %s", [first.id])
         await fates.count_fates(conn, [placed.order_id], now=road.clock.now())

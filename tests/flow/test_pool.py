@@ -270,6 +270,7 @@ async def test_slow_reports_of_one_of_two_move_points_and_of_both_nothing(road: 
     await pool.look()
     await emails(road, 100)
     await road.run()
+    road.changed_by_hand = True
     for name in ("mail", "second"):
         late = "interval '6 min'" if name in slow else "interval '1 s'"
         await change(

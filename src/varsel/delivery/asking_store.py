@@ -9,6 +9,7 @@ from varsel.db import Conn, ReadConn, fetch, fetch_value
 from varsel.delivery.store import Claimed, Recorded, conclude
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.order import Lane
+from varsel.tally.store import BUCKET, TALLY_MOVED
 
 # Held by when they wake next: nobody else asks meanwhile, and if we die, somebody asks then.
 HOLD = """
@@ -27,7 +28,8 @@ SELECT h.provider_ref, h.since, h.id, h.order_id, h.creator_id, h.lane, h.attemp
 """
 
 # Only rows that we still hold change: a report, or whoever came after us, has decided about the others.
-MOVE = """
+MOVE = f"""
+WITH moved (id, order_id, fated, creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
    SET state = r.state, state_at = CASE WHEN r.state = 'unknown' THEN n.state_at ELSE %(now)s END, reason = r.reason,
        wake_at = r.wake_at, settled = r.settled,
@@ -37,7 +39,9 @@ UPDATE notification n
               %(settled)s::boolean[], %(references)s::text[], %(details)s::text[])
        AS r (id, state, reason, wake_at, settled, reference, detail)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.state = 'unknown' AND n.wake_at = %(until)s
-RETURNING n.id, n.order_id, n.state = 'failed' OR n.settled
+RETURNING n.id, n.order_id, n.state = 'failed' OR n.settled, n.creator_id, n.channel, n.provider, 'unknown', {BUCKET}),
+tallied AS ({TALLY_MOVED})
+SELECT id, order_id, fated FROM moved
 """
 
 NEXT_DUE = """

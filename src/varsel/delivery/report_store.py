@@ -13,6 +13,7 @@ from varsel.delivery.part_store import Part
 from varsel.delivery.ports import Report, Suppress, Verdict
 from varsel.domain.ids import CreatorId, NotificationId, OrderId, ReportId, uuid7
 from varsel.domain.notification import Channel, Reason, State
+from varsel.tally.store import BUCKET, TALLY_MOVED
 
 # A repeat changes nothing: each leaf has a unique key on (provider, event_key).
 INSERT = """
@@ -53,13 +54,19 @@ SELECT n.id, n.order_id, n.state, n.settled, n.soft, n.reason, n.accepted_at, n.
  ORDER BY n.id FOR UPDATE
 """
 
-MOVE = """
+MOVE = f"""
+WITH before AS MATERIALIZED (
+    SELECT n.id, {BUCKET} AS bucket FROM notification n
+     WHERE n.id = ANY(%(ids)s::uuid[]) AND n.id BETWEEN %(low)s AND %(high)s),
+moved (creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
    SET state = r.state, reason = r.reason, soft = r.soft, settled = r.settled, state_at = %(now)s, wake_at = NULL,
        claim_id = NULL, accepted_at = coalesce(n.accepted_at, %(now)s)
   FROM unnest(%(ids)s::uuid[], %(states)s::notification_state[], %(reasons)s::text[], %(softs)s::boolean[],
-              %(settled)s::boolean[]) AS r (id, state, reason, soft, settled)
+              %(settled)s::boolean[]) AS r (id, state, reason, soft, settled) JOIN before b ON b.id = r.id
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s
+RETURNING n.creator_id, n.channel, n.provider, b.bucket, {BUCKET})
+{TALLY_MOVED}
 """
 
 CLOSE = """

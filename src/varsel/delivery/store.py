@@ -15,6 +15,7 @@ from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, Worke
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Attachment, ContentType, EmailTemplate, Lane, SmsTemplate
 from varsel.fates import store as fates
+from varsel.tally.store import BUCKET, TALLY_MOVED
 
 # The next creators with work in a lane, beginning after one of them: a skip scan over the claim's index.
 CREATORS = """
@@ -92,8 +93,8 @@ UPDATE notification n SET state = 'new', attempts = n.attempts - 1, claim_id = N
 
 # S1: only rows that this claim still holds change. A report that overtook us has taken its row out of 'claimed'.
 # What is settled at once has a fate, and so has what was refused. Arrays are written in binary (%b): twice as quick.
-RECORD = """
-WITH changed (order_id, fated) AS (
+RECORD = f"""
+WITH moved (order_id, fated, creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
    SET state = r.state, state_at = %(now)s, reason = r.reason, wake_at = r.wake_at, settled = r.settled,
        provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
@@ -108,8 +109,10 @@ UPDATE notification n
        AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned, missed,
              doubted)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
-RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled)
-SELECT order_id, count(*) FROM changed WHERE fated GROUP BY order_id
+RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled, n.creator_id, n.channel, n.provider, 'open',
+          {BUCKET}),
+tallied AS ({TALLY_MOVED})
+SELECT order_id, count(*) FROM moved WHERE fated GROUP BY order_id
 """
 
 LEDGER = """

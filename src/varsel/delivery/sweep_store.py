@@ -9,6 +9,7 @@ from uuid import UUID
 from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
 from varsel.domain.ids import NotificationId, OrderId, WorkerId
 from varsel.domain.notification import State
+from varsel.tally.store import BUCKET, TALLY_MOVED
 
 # Rows whose waiting is over, locked in order of id. Of those that are `asked` about, an asker ends the waiting.
 DUE = """
@@ -32,13 +33,19 @@ SELECT min(wake_at) FROM notification
  WHERE wake_at IS NOT NULL AND NOT (state = 'unknown' AND provider = ANY(%(asked)s))
 """
 
-WAKE = """
+WAKE = f"""
+WITH before AS MATERIALIZED (
+    SELECT n.id, {BUCKET} AS bucket FROM notification n
+     WHERE n.id = ANY(%(ids)s::uuid[]) AND n.id BETWEEN %(low)s AND %(high)s),
+moved (creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
    SET state = r.state, settled = r.settled, wake_at = NULL,
-       state_at = CASE WHEN r.moved THEN %(now)s ELSE state_at END
+       state_at = CASE WHEN r.moved THEN %(now)s ELSE n.state_at END
   FROM unnest(%(ids)s::uuid[], %(states)s::notification_state[], %(settled)s::boolean[], %(moved)s::boolean[])
-       AS r (id, state, settled, moved)
+       AS r (id, state, settled, moved) JOIN before b ON b.id = r.id
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s
+RETURNING n.creator_id, n.channel, n.provider, b.bucket, {BUCKET})
+{TALLY_MOVED}
 """
 
 # Machine time alone decides: skew of a host's clock cannot end a live lease. %(shift)s is set by tests only.
@@ -68,7 +75,8 @@ UPDATE orders o SET state = 'Registered', worker_id = NULL
 """
 
 # What stands behind the mark has not left and goes back free; what stands before it may have left.
-RELEASE = """
+RELEASE = f"""
+WITH moved (id, number, declared, creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
    SET state = CASE WHEN r.declared THEN 'unknown'::notification_state ELSE 'new' END,
        wake_at = CASE WHEN r.declared AND n.unknowns < %(resends)s THEN r.wake_at END,
@@ -78,7 +86,9 @@ UPDATE notification n
        state_at = %(now)s, claim_id = NULL
   FROM unnest(%(ids)s::uuid[], %(declared)s::boolean[], %(wakes)s::timestamptz[]) AS r (id, declared, wake_at)
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = %(claim)s AND n.state = 'claimed'
-RETURNING n.id, n.attempts, r.declared
+RETURNING n.id, n.attempts, r.declared, n.creator_id, n.channel, n.provider, 'open', {BUCKET}),
+tallied AS ({TALLY_MOVED})
+SELECT id, number, declared FROM moved
 """
 
 ABANDONED = """
@@ -106,19 +116,24 @@ UNION ALL
 
 # New at expiry; what may have left, or waits for a confirmation, after the grace. A claimed row is its worker's for a
 # while longer, if anybody holds its claim: a late result then finds the row decided, and changes nothing.
-EXPIRE = """
-UPDATE notification
+EXPIRE = f"""
+WITH over AS MATERIALIZED (
+    SELECT n.id, {BUCKET} AS bucket FROM notification n
+     WHERE n.order_id = ANY(%(orders)s)
+       AND CASE n.state WHEN 'new' THEN n.expires_at <= %(now)s
+                        WHEN 'unknown' THEN n.expires_at + %(grace)s <= %(now)s
+                        WHEN 'accepted' THEN NOT n.settled AND n.expires_at + %(grace)s <= %(now)s
+                        WHEN 'claimed' THEN n.expires_at + %(grace)s <= %(now)s
+                             AND (NOT EXISTS (SELECT FROM claim c WHERE c.id = n.claim_id)
+                                  OR n.expires_at + %(grace)s + interval '15 minutes' <= %(now)s)
+                        ELSE false END
+     ORDER BY n.id FOR UPDATE),
+moved (creator_id, channel, provider, was, bucket) AS (
+UPDATE notification n
    SET state = 'expired', state_at = %(now)s, wake_at = NULL, claim_id = NULL
- WHERE id IN (SELECT n.id FROM notification n
-               WHERE n.order_id = ANY(%(orders)s)
-                 AND CASE n.state WHEN 'new' THEN n.expires_at <= %(now)s
-                                  WHEN 'unknown' THEN n.expires_at + %(grace)s <= %(now)s
-                                  WHEN 'accepted' THEN NOT n.settled AND n.expires_at + %(grace)s <= %(now)s
-                                  WHEN 'claimed' THEN n.expires_at + %(grace)s <= %(now)s
-                                       AND (NOT EXISTS (SELECT FROM claim c WHERE c.id = n.claim_id)
-                                            OR n.expires_at + %(grace)s + interval '15 minutes' <= %(now)s)
-                                  ELSE false END
-               ORDER BY n.id FOR UPDATE)
+  FROM over o WHERE n.id = o.id
+RETURNING n.creator_id, n.channel, n.provider, o.bucket, {BUCKET})
+{TALLY_MOVED}
 """
 
 LOCK_ORDERS = "SELECT 1 FROM orders WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE"

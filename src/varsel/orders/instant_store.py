@@ -19,6 +19,10 @@ WITH alive AS MATERIALIZED (
 ), begun AS (
     UPDATE orders SET state = 'Processed', pending = 1, expires_at = %(expires_at)s
      WHERE id = %(order)s AND EXISTS (SELECT FROM alive)
+), tallied AS (
+    INSERT INTO tally_delta (creator_id, channel, provider, bucket, minute, n)
+    SELECT %(creator)s, b.channel, '', b.bucket, date_trunc('minute', %(now)s::timestamptz), b.n
+      FROM alive CROSS JOIN (VALUES (%(channel)s::channel::text, 'open', 1), ('', 'scheduled', -1)) AS b (channel, bucket, n)
 ), made AS (
     INSERT INTO notification (id, order_id, creator_id, channel, lane, state, attempts, state_at, expires_at, claim_id,
                               address, provider)
@@ -45,7 +49,11 @@ DECIDE = "UPDATE claim SET undecided = false WHERE id = %(claim)s"
 REMOVE = """
 WITH message AS (
     DELETE FROM notification WHERE id = %(notification)s AND claim_id = %(claim)s AND state = 'claimed'
-    RETURNING order_id
+    RETURNING order_id, creator_id, channel, state_at
+), tallied AS (
+    INSERT INTO tally_delta (creator_id, channel, provider, bucket, minute, n)
+    SELECT m.creator_id, b.channel, '', b.bucket, date_trunc('minute', m.state_at), -1
+      FROM message m CROSS JOIN LATERAL (VALUES (m.channel::text, 'open'), ('', 'taken')) AS b (channel, bucket)
 ), held AS (
     DELETE FROM claim WHERE id = %(claim)s AND EXISTS (SELECT FROM message)
 ), filled AS (

@@ -13,6 +13,7 @@ from varsel.domain.ids import ChainId, CreatorId, OrderId
 from varsel.domain.order import Chain, Order, OrderState, Recipient
 from varsel.domain.quota import Share
 from varsel.orders.chain_store import Shipment, idempotency_key
+from varsel.tally.store import TALLY_GONE
 
 ADD_CREATORS = """
 INSERT INTO creator (name, created_at)
@@ -61,6 +62,11 @@ WITH given AS MATERIALIZED (
            recipients, sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
            attachments, quota
       FROM accepted
+), tallied AS (
+    INSERT INTO tally_delta (creator_id, channel, provider, bucket, minute, n)
+    SELECT a.creator_id, '', '', b.bucket, date_trunc('minute', %(now)s::timestamptz), a.n
+      FROM (SELECT creator_id, sum(recipient_count)::int AS n FROM accepted GROUP BY creator_id) a
+     CROSS JOIN (VALUES ('taken'), ('scheduled')) AS b (bucket)
 )
 SELECT id FROM chained
 """
@@ -82,8 +88,11 @@ SELECT o.id, o.state, o.requested_send_time
    FOR UPDATE OF o
 """
 
-CANCEL = """
-UPDATE orders SET state = 'Cancelled', state_at = %(now)s, wake_at = NULL WHERE id = ANY(%(orders)s)
+CANCEL = f"""
+WITH gone AS (
+    UPDATE orders SET state = 'Cancelled', state_at = %(now)s, wake_at = NULL WHERE id = ANY(%(orders)s)
+    RETURNING creator_id, recipients)
+{TALLY_GONE}
 """
 
 _NOTHING: Final[Mapping[OrderId, Share]] = MappingProxyType({})

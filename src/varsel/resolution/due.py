@@ -1,7 +1,8 @@
 """Stage 2: a due order becomes notifications: claim → condition → lookup → resolve → store, in one transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,6 +23,7 @@ from varsel.resolution.ports import Conditions, Verdict
 from varsel.resolution.resolve import give_up
 from varsel.resolution.store import Claimed, Content, Finished, NewNotification
 from varsel.settings import lists
+from varsel.tally.store import Kind
 from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
@@ -229,9 +231,9 @@ class Resolution:
                 await store.put_back(conn, [order.id], self._worker, wake_at=again)
             elif await store.lock_claimed(conn, [order.id], self._worker):
                 drafts = give_up(order.channel, content.recipients())
-                rows = plan.notifications(order, content, drafts, {}, self._rules, now)
+                rows = list(plan.notifications(order, content, drafts, {}, self._rules, now))
                 await store.insert_notifications(conn, rows, now=now)
-                await store.finish_orders(conn, [Finished(order.id, 0, None)], now=now)
+                await store.finish_orders(conn, [Finished(order.id, 0, None)], store.counted(rows), now=now)
                 await fates.add_to_feed(conn, [order.id], now=now)
 
     async def _store(self, due: Sequence[Due]) -> None:
@@ -308,7 +310,7 @@ class Resolution:
 
     async def _finish(self, conn: Conn, tally: "_Tally", now: datetime) -> None:
         finished = tally.finished()
-        await store.finish_orders(conn, finished, now=now)
+        await store.finish_orders(conn, finished, tally.made, now=now)
         await fates.add_to_feed(conn, [f.order for f in finished if not f.pending], now=now)
 
     def _tell(self, tally: "_Tally") -> None:
@@ -334,13 +336,18 @@ async def by_directory(
 
 
 class _Tally:
-    """Of each order, how many of its notifications have no fate yet, and when the first of them expires."""
+    """Of each order, how many of its notifications have no fate yet, and when the first of them expires.
+
+    `made`: all of them, by kind.
+    """
 
     def __init__(self, orders: Iterable[OrderId]) -> None:
         self._orders = dict.fromkeys(orders, 0)
         self._expires_at: dict[OrderId, datetime] = {}
+        self.made = Counter[Kind]()
 
-    def add(self, rows: Iterable[NewNotification]) -> None:
+    def add(self, rows: Collection[NewNotification]) -> None:
+        self.made += store.counted(rows)
         for row in rows:
             if row.state is State.NEW:
                 self._orders[row.order] += 1

@@ -23,7 +23,8 @@ from varsel.resolution import plan
 from varsel.resolution.due import by_directory
 from varsel.resolution.fallback_store import Address, Decision, Outcome
 from varsel.resolution.plan import Due, Rules
-from varsel.resolution.store import NewNotification, contents, insert_notifications
+from varsel.resolution.store import NewNotification, contents, counted, insert_notifications
+from varsel.tally import store as tally
 from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
@@ -115,7 +116,9 @@ class Fallbacks:
             ours = [d for d in sorted(decided, key=lambda d: d.order) if d.order in open_]
             if not ours:
                 return
-            await insert_notifications(conn, [row for d in ours for row in messages.get(d.order, ())], now=now)
+            rows = [row for d in ours for row in messages.get(d.order, ())]
+            await insert_notifications(conn, rows, now=now)
+            await tally.add(conn, counted(rows), now=now)
             await store.decide(conn, ours, now=now)
             await fates.lock_orders(conn, open_)
             # nothing came of the fallback of an order that was complete: there is nothing to correct

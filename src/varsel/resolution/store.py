@@ -1,6 +1,7 @@
 """SQL of due orders: claim, read, lock again, store the notifications, finish or put back."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ from varsel.domain.order import (
     SendingTime,
     SmsTemplate,
 )
+from varsel.domain.tally import bucket_of
+from varsel.tally.store import ADD, TALLY_GONE, Kind, delta_params
 
 # Waiting orders become claimable when their time has come (proven 2: waiting rows stand outside the claim's index).
 RELEASE_DUE = """
@@ -86,16 +89,24 @@ DROP_STAGE = "DROP TABLE staged_notification"
 
 CREATOR_NAMES = "SELECT id, name FROM creator WHERE id = ANY(%(creators)s)"
 
-FINISH = """
+# The messages are counted by whoever made them: they may be many more than the orders.
+FINISH = f"""
+WITH gone AS (
 UPDATE orders o
    SET pending = t.pending, expires_at = t.expires_at, worker_id = NULL, state_at = %(now)s,
        state = CASE WHEN t.pending = 0 THEN 'Completed'::order_state ELSE 'Processed' END
   FROM unnest(%(orders)b::uuid[], %(pending)b::int[], %(expires)b::timestamptz[]) AS t (id, pending, expires_at)
  WHERE o.id = t.id AND o.id = ANY(%(orders)b::uuid[])
+RETURNING o.creator_id, o.recipients),
+made AS ({ADD})
+{TALLY_GONE}
 """
 
-STOP = """
-UPDATE orders SET state = 'SendConditionNotMet', worker_id = NULL, state_at = %(now)s WHERE id = ANY(%(orders)s)
+STOP = f"""
+WITH gone AS (
+    UPDATE orders SET state = 'SendConditionNotMet', worker_id = NULL, state_at = %(now)s WHERE id = ANY(%(orders)s)
+    RETURNING creator_id, recipients)
+{TALLY_GONE}
 """
 
 PUT_BACK = """
@@ -241,13 +252,26 @@ async def creator_names(conn: ReadConn, creators: Collection[CreatorId]) -> dict
     return dict(await fetch(conn, CREATOR_NAMES, {"creators": list(creators)}, _creator_name))
 
 
-async def finish_orders(conn: Conn, finished: Sequence[Finished], *, now: datetime) -> None:
-    """Processed, or Completed where nothing is pending. The orders are locked by `lock_claimed`."""
+def counted(rows: Iterable[NewNotification]) -> Counter[Kind]:
+    """How many there are of each kind, as the tallies count them. They have not left."""
+    counts: Counter[Kind] = Counter()
+    alike = Counter((row.creator, row.channel, row.state, row.reason) for row in rows)
+    for (creator, channel, state, reason), n in alike.items():
+        counts[Kind(creator, channel, bucket_of(state, reason, settled=False, left=False))] += n
+    return counts
+
+
+async def finish_orders(conn: Conn, finished: Sequence[Finished], made: Mapping[Kind, int], *, now: datetime) -> None:
+    """Processed, or Completed where nothing is pending. The orders are locked by `lock_claimed`.
+
+    `made`: how many notifications of each kind this transaction has stored for them.
+    """
     params = {
         "orders": [f.order for f in finished],
         "pending": [f.pending for f in finished],
         "expires": [f.expires_at for f in finished],
         "now": now,
+        **delta_params(made),
     }
     await execute(conn, FINISH, params)
 

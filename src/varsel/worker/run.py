@@ -19,6 +19,7 @@ from varsel.registry_sync.sync import Sync
 from varsel.resolution.due import Resolution
 from varsel.status.feed import number_feed
 from varsel.status.retention import prune_feed
+from varsel.tally.fold import fold_tallies, prune_tallies
 from varsel.timeshift import store as clock_store
 from varsel.timeshift.follow import follow_clock, require_unmoved, take_clock
 from varsel.wakeup import Work
@@ -33,6 +34,8 @@ STAGES: Final = ("resolve", "send", "report", "sweep", "feed", "webhooks", "regi
 _SECOND: Final = timedelta(seconds=1)
 _SWEEP: Final = timedelta(seconds=30)
 _MINUTE: Final = timedelta(minutes=1)
+_HOUR: Final = timedelta(hours=1)
+_FOLD: Final = timedelta(seconds=2)
 _ASK_FOR_A_TURN: Final = timedelta(seconds=5)  # at a feed: whose turn it is, the database knows
 _PACE: Final = timedelta(milliseconds=25)
 _PUSH_PACE: Final = timedelta(milliseconds=100)  # each look is at every webhook
@@ -149,6 +152,8 @@ def _steps(
             Step("release", sweeper.release_lapsed, every=min(_SWEEP, parts.settings.delivery.lease)),
             Step("expire", sweeper.expire, every=_SWEEP if not parts.settings.sandbox.enabled else _SECOND),
             Step("forget addresses", sweeper.forget_addresses, every=_MINUTE),
+            Step("fold tallies", partial(fold_tallies, parts.db), every=_FOLD),
+            Step("prune tallies", partial(prune_tallies, parts.db, parts.clock), every=_HOUR),
             Step("partitions", partial(_make_partitions, parts), every=_DAY),
             Step("prune profile", partial(prune_profile, parts.db, parts.clock), every=_DAY),
             Step("prune suppressions", partial(_prune_suppressions, parts), every=_DAY),

@@ -1,0 +1,1 @@
+"""How many messages stand where, counted as they move (ADR 12)."""
