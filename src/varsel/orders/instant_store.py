@@ -22,7 +22,8 @@ WITH alive AS MATERIALIZED (
 ), tallied AS (
     INSERT INTO tally_delta (creator_id, channel, provider, bucket, minute, n)
     SELECT %(creator)s, b.channel, '', b.bucket, date_trunc('minute', %(now)s::timestamptz), b.n
-      FROM alive CROSS JOIN (VALUES (%(channel)s::channel::text, 'open', 1), ('', 'scheduled', -1)) AS b (channel, bucket, n)
+      FROM alive
+     CROSS JOIN (VALUES (%(channel)s::channel::text, 'open', 1), ('', 'scheduled', -1)) AS b (channel, bucket, n)
 ), made AS (
     INSERT INTO notification (id, order_id, creator_id, channel, lane, state, attempts, state_at, expires_at, claim_id,
                               address, provider)
