@@ -1,7 +1,7 @@
 """The examples of the documentation are run against a real `varsel up --sandbox`, page by page, and compared.
 
 Blocks marked `sh run` run in one shell for each page; a block `json` behind one of them is what it must print, but for
-ids, instants and the port.
+ids, instants and the port. Blocks marked `python run`, which follow one another, run there as one program.
 """
 
 import json
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +21,13 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
     *("README.md", "docs/api.md", "docs/chains.md", "docs/instant.md", "docs/previews.md", "docs/webhooks.md"),
+    "docs/client.md",
     *("docs/sandbox.md", "docs/quick-start.md"),  # they move the clock
 )
 PORT: Final = "localhost:5090"
-BLOCK: Final = re.compile(r"^```sh run\n(?P<code>.*?)^```\n(?:\s*^```json\n(?P<answer>.*?)^```$)?", re.M | re.S)
+BLOCK: Final = re.compile(
+    r"^```(?P<language>sh|python) run\n(?P<code>.*?)^```\n(?:\s*^```json\n(?P<answer>.*?)^```$)?", re.M | re.S
+)
 MARK: Final = "\x1e"
 VARIABLE: Final = (
     (re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00"), "TRACE"),
@@ -62,7 +66,7 @@ def run(page: str, service: Service, folder: Path) -> list[tuple[str, str | None
     host, home = service
     blocks = list(BLOCK.finditer((ROOT / page).read_text(encoding="utf-8")))
     assert blocks, "no examples"
-    script = f"printf '{MARK}'\n".join(block["code"].replace(PORT, host) for block in blocks)
+    script = "".join(parts(blocks)).replace(PORT, host)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -75,6 +79,21 @@ def run(page: str, service: Service, folder: Path) -> list[tuple[str, str | None
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     printed = done.stdout.split(MARK)
     return [(out.replace(host, PORT), block["answer"]) for out, block in zip(printed, blocks, strict=True)]
+
+
+def parts(blocks: list[re.Match[str]]) -> Iterator[str]:
+    """The script, with a mark between what two blocks print."""
+    before = None
+    for block, after in zip_longest(blocks, blocks[1:]):
+        python, goes_on = block["language"] == "python", after and after["language"] == block["language"]
+        if python and before != "python":
+            yield "python -W error - <<'END OF PYTHON'\n"
+        yield block["code"]
+        if python:
+            yield f"print('{MARK}', end='', flush=True)\n" if goes_on else "END OF PYTHON\n"
+        if after and not (python and goes_on):
+            yield f"printf '{MARK}'\n"
+        before = block["language"]
 
 
 def comparable(text: str) -> Any:
@@ -93,6 +112,7 @@ def test_every_page_does_what_it_says(service: Service, tmp_path: Path) -> None:
         printed[page] = "\n".join(shown for shown, _ in examples)
     assert '"subject":"You have a letter"' in printed["README.md"]
     assert re.search(r'"succeeded":\w+,"recipient":\{"emailAddress":"kari.nordmann@example.com"}', printed["README.md"])
+    assert "rolig.fjord@example.com Email_Delivered True" in printed["docs/client.md"]
     for promised in ("Delivered", "Failed_RecipientReserved", "Failed_RecipientNotIdentified"):
         assert f'"status":"{promised}"' in printed["docs/quick-start.md"]
     assert '"text":"It is tomorrow."' in printed["docs/quick-start.md"]
