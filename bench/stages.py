@@ -117,8 +117,8 @@ async def _send_nowhere(parts: Parts, worker: WorkerId) -> None:
     rules = Rules(timedelta(), timedelta(minutes=15), 60, parts.window)
     pool = Pool[Email](parts.db, Channel.EMAIL, [(Nowhere(), Routing())])
     sending = Sending[Email](parts.db, pool, _email, parts.clock, parts.waker, rules, worker)
-    while await sending.send_due():
-        pass
+    while await sending.send_due() or not sending.idle:
+        await asyncio.sleep(0)
     await sending.stop(timedelta(seconds=30))
 
 

@@ -15,7 +15,7 @@ from varsel.db import Database, fetch
 from varsel.delivery import store
 from varsel.delivery.ports import Refused, SendResult
 from varsel.delivery.store import Recorded, Share
-from varsel.domain.ids import ClaimId, NotificationId, WorkerId, uuid7
+from varsel.domain.ids import ClaimId, CreatorId, NotificationId, WorkerId, uuid7
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Lane, Recipient
 from varsel.resolution import store as resolution
@@ -42,10 +42,14 @@ async def fill(road: Road, creators: dict[str, int], each: int = 1) -> None:
 
 async def claim(road: Road, worker: int, *, limit: int = 500, after: int = 0, lane: Lane = Lane.ORDINARY) -> list[Any]:
     async with road.db.transaction() as conn:
-        rows, _ = await store.pick(
-            conn, channel=Channel.EMAIL, lane=lane, after=after, limit=limit, now=road.clock.now()
+        waiting = await store.creators(conn, channel=Channel.EMAIL, after={lane: CreatorId(after)}, fan=16)
+        if lane not in waiting:
+            return []
+        rows = await store.pick(
+            conn, channel=Channel.EMAIL, lane=lane, creators=waiting[lane], limit=limit, now=road.clock.now()
         )
-        await store.take(conn, [Share(ClaimId(uuid7()), "mail", rows)], WorkerId(worker))
+        if rows:
+            await store.take(conn, Share(ClaimId(uuid7()), "mail", rows), WorkerId(worker))
     return rows
 
 
@@ -118,11 +122,12 @@ async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road
     await asyncio.gather(*(road.place(creator="later") for _ in range(3_000)))
     async with road.db.transaction() as conn:
         await conn.execute("ANALYZE notification, orders")
-        lane: dict[str, Any] = {"channel": "email", "lane": 2, "after": 0, "fan": 16}
-        creators = await plan(conn, store.CREATORS, lane)
-        picked = await plan(conn, store.PICK, {**lane, "creators": [1, 2], "quota": 250, "now": road.clock.now()})
-        given: dict[str, Any] = {"ids": [uuid7()], "claims": [uuid7()], "providers": ["mail"]}
-        taken = await plan(conn, store.TAKE, {**given, "low": uuid7(), "high": uuid7(), "worker": 1})
+        lanes: dict[str, Any] = {"channel": "email", "lanes": [0, 1, 2], "after": [0, 0, 0], "fan": 16}
+        creators = await plan(conn, store.CREATORS, lanes)
+        picking = {"channel": "email", "lane": 2, "creators": [1, 2], "quota": 250, "now": road.clock.now()}
+        picked = await plan(conn, store.PICK, picking)
+        taking = {"ids": [uuid7() for _ in range(500)], "claim": uuid7(), "provider": "mail", "worker": 1}
+        taken = await plan(conn, store.TAKE, taking)
         due = await plan(conn, resolution.CLAIM, {"creators": [1], "lane": 1, "quota": 100, "worker": 1})
     assert "creator_id_id_idx" in creators
     month = f"{datetime.now(UTC):%Y_%m}"  # the other leaves are empty

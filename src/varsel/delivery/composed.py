@@ -19,16 +19,15 @@ from varsel.delivery.ports import Deferred, Email, File, Files, Refused, SendRes
 from varsel.delivery.recording import store_result
 from varsel.delivery.retry import download_delay
 from varsel.delivery.store import Claimed, Recorded, Share, Templates
+from varsel.delivery.turns import Turns
 from varsel.domain.errors import Unavailable
-from varsel.domain.ids import ClaimId, WorkerId, uuid7
+from varsel.domain.ids import ClaimId, CreatorId, WorkerId, uuid7
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Attachment, Lane
 from varsel.log import Log
 from varsel.wakeup import Waker
 
 log = Log(__name__)
-
-_MOST_TURNS = 1_000  # creators that are looked at for an email that can be claimed
 
 
 class Composing:
@@ -56,7 +55,7 @@ class Composing:
         self._rules = rules
         self._worker = worker
         self._at_once = at_once
-        self._after = 0  # the creator whose turn it was
+        self._turns = Turns(db, Channel.EMAIL, [Lane.COMPOSED], fan=1)
         self._emails: set[asyncio.Task[None]] = set()
         self._doubtful: set[ClaimId] = set()  # perhaps made, and nobody works on them
         self._fetching: set[asyncio.Task[Any]] = set()  # those of them that have not left
@@ -123,28 +122,24 @@ class Composing:
             log.error("composed email failed", exc=error)
 
     async def _claim(self, claim_id: ClaimId, ready: Sequence[Member[Email]]) -> tuple[Member[Email], Claimed] | None:
-        began, after = self._after, self._after
-        for _ in range(_MOST_TURNS):
+        named: set[tuple[Lane, CreatorId]] = set()
+        while waiting := await self._turns.next(named):
+            creators = waiting[Lane.COMPOSED]
             async with self._db.transaction() as conn:
-                rows, after = await store.pick(
+                rows = await store.pick(
                     conn,
                     channel=Channel.EMAIL,
                     lane=Lane.COMPOSED,
-                    after=after,
+                    creators=creators,
                     limit=1,
                     now=self._clock.now(),
-                    fan=1,
                 )
                 member = await self._choose(conn, rows[0], ready) if rows else None
                 if member:
-                    await store.take(conn, [Share(claim_id, member.name, rows)], self._worker)
-            self._after = after
+                    await store.take(conn, Share(claim_id, member.name, rows), self._worker)
+            self._turns.had(Lane.COMPOSED, creators)
             if member:
                 return member, rows[0]
-            if not after:
-                if not began:
-                    break
-                began = 0
         return None
 
     async def _choose(self, conn: Conn, row: Claimed, ready: Sequence[Member[Email]]) -> Member[Email] | None:

@@ -1,7 +1,7 @@
 """Stage 3: a notification leaves: claim → hand over → send → record (design 8 "Claim, then hand over", proven 5)."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -15,8 +15,9 @@ from varsel.delivery.outcome import Rules, recorded, withheld
 from varsel.delivery.pool import Member, Message, Pool
 from varsel.delivery.ports import SendResult, Sms, Unknown
 from varsel.delivery.store import Claimed, Recorded, Share, Templates
+from varsel.delivery.turns import Turns
 from varsel.domain.errors import Unavailable
-from varsel.domain.ids import ClaimId, NotificationId, WorkerId, uuid7
+from varsel.domain.ids import ClaimId, CreatorId, NotificationId, WorkerId, uuid7
 from varsel.domain.notification import Reason, State
 from varsel.domain.order import Lane
 from varsel.domain.sms_text import clean, segment
@@ -26,7 +27,7 @@ from varsel.wakeup import Waker, Work
 log = Log(__name__)
 
 _LANES: Final = (Lane.INSTANT, Lane.ORDINARY, Lane.BULK)  # emails with attachments have a sender of their own
-_MOST_TURNS: Final = 64  # of 16 creators each, in search of a row that can be claimed
+_FAN: Final = 16  # creators of a lane whose messages are claimed at once
 _MOST_CLAIMED: Final = 500
 _ROOM_PATIENCE: Final = 1.0  # s: then an instance may be ready again that was not
 _FLUSH_ROWS: Final = 250
@@ -44,6 +45,9 @@ class _Held(NamedTuple, Generic[Message]):
     place: int
     message: Message | None
     withheld: Withheld | None = None
+
+
+_Given = tuple[Member[Message], Share]
 
 
 class Sending(Generic[Message]):
@@ -66,7 +70,7 @@ class Sending(Generic[Message]):
         self._waker = waker
         self._rules = rules
         self._worker = worker
-        self._after = dict.fromkeys(Lane, 0)
+        self._turns = Turns(db, pool.channel, _LANES, fan=_FAN)
         self._claims: set[asyncio.Task[None]] = set()
         self._doubtful: set[ClaimId] = set()  # perhaps made, and nobody works on them
         self._room = asyncio.Event()
@@ -91,13 +95,10 @@ class Sending(Generic[Message]):
         if self._stopping or not ready:
             return 0
         await self._settle_doubts()
-        for lane in _LANES:
-            shares, postponed = await self._claim(lane, ready)
-            if shares:
-                await self._begin_all(shares)
-            if shares or postponed:
-                return sum(len(share.rows) for share in shares.values()) + postponed
-        return 0
+        shares, postponed = await self._claim(ready)
+        if shares:
+            await self._begin_all(shares)
+        return sum(len(share.rows) for _, share in shares) + postponed
 
     def halt(self) -> None:
         """Claim nothing more, and begin with nothing more of what is claimed."""
@@ -131,14 +132,14 @@ class Sending(Generic[Message]):
             await self._pool.look()
         return []
 
-    async def _begin_all(self, shares: dict[Member[Message], Share]) -> None:
+    async def _begin_all(self, shares: Sequence[_Given[Message]]) -> None:
         """The messages of all shares, each in the order of its claim."""
-        claimed = [row for share in shares.values() for row in share.rows]
+        claimed = [row for _, share in shares for row in share.rows]
         async with self._db.reading() as conn:
             templates = {t.order: t for t in await store.templates(conn, sorted({row.order for row in claimed}))}
             messages = {row.id: self._message(row, templates.get(row.order)) for row in claimed}
             barred = await self._withheld(conn, [m for m in messages.values() if m is not None])
-        for member, (claim_id, _, rows) in shares.items():
+        for member, (claim_id, _, rows) in shares:
             held = [
                 _Held(row, claim_id, place, messages[row.id], barred.get(row.id))
                 for place, row in enumerate(rows, start=1)
@@ -169,45 +170,51 @@ class Sending(Generic[Message]):
                 await store.give_back(conn, self._doubtful, self._worker)
             self._doubtful.clear()
 
-    async def _claim(self, lane: Lane, ready: Sequence[Member[Message]]) -> tuple[dict[Member[Message], Share], int]:
-        """From where the last claim of the lane ended, once around all creators. Also, how many have to wait."""
-        claims = {member: ClaimId(uuid7()) for member in ready}
-        limit = min(_MOST_CLAIMED, sum(member.limit for member in ready))
-        began, after = self._after[lane], self._after[lane]
-        self._doubtful.update(claims.values())
-        shares: dict[Member[Message], Share] = {}
+    async def _claim(self, ready: Sequence[Member[Message]]) -> tuple[list[_Given[Message]], int]:
+        """What the instances can take, of the first lane that has anything first. Also, how many have to wait."""
+        shares: list[_Given[Message]] = []
         postponed = 0
-        for _ in range(_MOST_TURNS):
+        named: set[tuple[Lane, CreatorId]] = set()
+        while not shares and not postponed and (waiting := await self._turns.next(named)):
             async with self._db.transaction() as conn:
-                rows, after = await store.pick(
-                    conn, channel=self._pool.channel, lane=lane, after=after, limit=limit, now=self._clock.now()
-                )
-                if rows:
-                    shares, postponed = await self._share(conn, rows, claims)
-                    await store.take(conn, list(shares.values()), self._worker)
-            self._after[lane] = after
-            if shares or postponed:
-                break
-            if not after:
-                if not began:
-                    break
-                began = 0  # what stands before where we began
-        self._doubtful.difference_update(claim for member, claim in claims.items() if member not in shares)
+                able = [m for m in ready if not m.on_trial or await pool_store.take_trial(conn, m.name)]
+                room = {member: member.limit for member in able}
+                for lane, creators in waiting.items():
+                    if limit := min(_MOST_CLAIMED, sum(room.values())):
+                        rows = await store.pick(
+                            conn,
+                            channel=self._pool.channel,
+                            lane=lane,
+                            creators=creators,
+                            limit=limit,
+                            now=self._clock.now(),
+                        )
+                        given, many = await self._share(conn, rows, able, room)
+                        postponed += many
+                        for _, share in given:
+                            await store.take(conn, share, self._worker)
+                        shares += given
+                        self._turns.had(lane, creators)
+                for member in able:
+                    if member.on_trial and member in room:
+                        await pool_store.return_trial(conn, member.name)
         return shares, postponed
 
     async def _share(
-        self, conn: Conn, rows: Sequence[Claimed], claims: dict[Member[Message], ClaimId]
-    ) -> tuple[dict[Member[Message], Share], int]:
-        """Who sends what. What no instance can take now waits outside the queue; what is too much stays in it."""
-        able = [m for m in claims if not m.on_trial or await pool_store.take_trial(conn, m.name)]
-        room = {member: member.limit for member in able}
-        given: dict[Member[Message], list[Claimed]] = {member: [] for member in able}
+        self, conn: Conn, rows: Sequence[Claimed], able: Sequence[Member[Message]], room: dict[Member[Message], int]
+    ) -> tuple[list[_Given[Message]], int]:
+        """Who sends what. What no instance can take now waits outside the queue; what is too much stays in it.
+
+        `room`: of those that can take more, how many; less afterwards.
+        """
+        given: defaultdict[Member[Message], list[Claimed]] = defaultdict(list)
         waiting, lost = [], Counter[str]()
         for row in rows:
             member = self._pool.choose(list(room), row.creator_name, row.address, row.tried or ())
             if member:
                 given[member].append(row)
-                if len(given[member]) == room[member]:
+                room[member] -= 1
+                if not room[member]:
                     del room[member]
             elif not any(m.routing.takes(row.creator_name, row.address) for m in able):
                 waiting.append((row.id, self._clock.now() + self._pool.wait_for(row.creator_name, row.address)))
@@ -215,10 +222,9 @@ class Sending(Generic[Message]):
         await store.postpone(conn, waiting)
         if lost.total():
             log.error("no provider takes these messages", channel=self._pool.channel, messages=lost.total())
-        for member in able:
-            if member.on_trial and not given[member]:
-                await pool_store.return_trial(conn, member.name)
-        return {m: Share(claims[m], m.name, chosen) for m, chosen in given.items() if chosen}, len(waiting)
+        shares = [(member, Share(ClaimId(uuid7()), member.name, chosen)) for member, chosen in given.items()]
+        self._doubtful.update(share.claim for _, share in shares)
+        return shares, len(waiting)
 
     def _message(self, row: Claimed, templates: Templates | None) -> Message | None:
         """None, and an alarm, when a bug or a missing text makes it impossible: the others of the claim go on."""
@@ -263,6 +269,8 @@ class Sending(Generic[Message]):
             member.backlog -= len(held) - begun
             self._make_room(member)
         self._recorder.end(claim_id)
+        if not any(m.under_way or m.backlog for m in self._pool.members):
+            self._recorder.flush()
 
     def _rests(self, member: Member[Message]) -> bool:
         return member.rest or self._stopping
@@ -337,8 +345,6 @@ class Sending(Generic[Message]):
             self._recorder.add(self._recorded(member, held, result, now))
         if results:
             await self._pool.mind(member, results)
-        if not any(m.under_way or m.backlog for m in self._pool.members):
-            self._recorder.flush()
 
     def _recorded(self, member: Member[Message], held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
         row: Claimed = held.row
@@ -386,7 +392,7 @@ class _Recorder:
     def end(self, claim: ClaimId) -> None:
         """The claim is through: its row goes with the results that were added before."""
         self._ended.append(claim)
-        self.flush()
+        self._start()
 
     def flush(self) -> None:
         self._full.set()

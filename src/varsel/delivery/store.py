@@ -1,5 +1,6 @@
 """SQL of the delivery stage's sending half: claim, hand over, record. Mechanisms as proven 2, 4 and 5."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,19 +18,21 @@ from varsel.domain.order import Attachment, ContentType, EmailTemplate, Lane, Sm
 from varsel.fates import store as fates
 from varsel.tally.store import BUCKET, TALLY_MOVED
 
-# The next creators with work in a lane, beginning after one of them: a skip scan over the claim's index.
+# The next creators with work in each lane, beginning after one of them: a skip scan over the claim's index.
 CREATORS = """
 WITH RECURSIVE c AS (
-    (SELECT creator_id, 1 AS n FROM notification
-      WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
-        AND creator_id > %(after)s ORDER BY channel, lane, creator_id LIMIT 1)
+    SELECT l.lane, x.creator_id, 1 AS n
+      FROM unnest(%(lanes)s::smallint[], %(after)s::int[]) AS l (lane, after) CROSS JOIN LATERAL (
+           SELECT creator_id FROM notification
+            WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = l.lane
+              AND creator_id > l.after ORDER BY channel, lane, creator_id LIMIT 1) x
     UNION ALL
-    SELECT x.creator_id, c.n + 1 FROM c CROSS JOIN LATERAL (
+    SELECT c.lane, x.creator_id, c.n + 1 FROM c CROSS JOIN LATERAL (
         SELECT creator_id FROM notification
-         WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = %(lane)s
+         WHERE state = 'new' AND wake_at IS NULL AND channel = %(channel)s AND lane = c.lane
            AND creator_id > c.creator_id ORDER BY channel, lane, creator_id LIMIT 1) x
      WHERE c.n < %(fan)s)
-SELECT creator_id FROM c
+SELECT lane, creator_id FROM c ORDER BY lane, creator_id
 """
 
 PICK = """
@@ -45,17 +48,13 @@ SELECT p.id, p.order_id, p.creator_id, p.lane, p.attempts + 1, p.daytime, p.expi
  ORDER BY p.id
 """
 
-# The claim rows are written by the statement that claims: nothing is ever held without one.
+# The claim's row is written by the statement that claims: nothing is ever held without one.
 TAKE = """
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(providers)b::text[]) AS t (id, claim, provider)),
-taken AS (
-    UPDATE notification n
-       SET state = 'claimed', attempts = attempts + 1, claim_id = g.claim, provider = g.provider
-      FROM given g WHERE n.id = g.id AND n.id BETWEEN %(low)s AND %(high)s)
+WITH taken AS (
+    UPDATE notification SET state = 'claimed', attempts = attempts + 1, claim_id = %(claim)s, provider = %(provider)s
+     WHERE id = ANY(%(ids)b::uuid[]))
 INSERT INTO claim (id, worker_id, provider, ids, handed_over, claimed_at)
-SELECT claim, %(worker)s, provider, array_agg(id ORDER BY id), 0, statement_timestamp()
-  FROM given GROUP BY claim, provider
+VALUES (%(claim)s, %(worker)s, %(provider)s, %(ids)b::uuid[], 0, statement_timestamp())
 """
 
 # No provider can take them now: they stand outside the queue for a while.
@@ -93,13 +92,14 @@ UPDATE notification n SET state = 'new', attempts = n.attempts - 1, claim_id = N
 
 # S1: only rows that this claim still holds change. A report that overtook us has taken its row out of 'claimed'.
 # What is settled at once has a fate, and so has what was refused. Arrays are written in binary (%b): twice as quick.
+# One that says nothing is left out, which makes NULL of it.
 RECORD = f"""
 WITH moved (order_id, fated, creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
    SET state = r.state, state_at = %(now)s, reason = r.reason, wake_at = r.wake_at, settled = r.settled,
        provider_ref = coalesce(r.reference, n.provider_ref), segments = coalesce(r.segments, n.segments),
-       detail = r.detail, claim_id = NULL, attempts = n.attempts - r.uncharged, returns = n.returns + r.returned,
-       unknowns = n.unknowns + r.doubted,
+       detail = coalesce(r.detail, ''), claim_id = NULL, attempts = n.attempts - coalesce(r.uncharged, 0),
+       returns = n.returns + coalesce(r.returned, 0), unknowns = n.unknowns + coalesce(r.doubted, 0),
        tried = CASE WHEN r.missed THEN array_append(n.tried, n.provider) ELSE n.tried END,
        accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
   FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
@@ -122,8 +122,6 @@ SELECT * FROM unnest(%(ids)s::uuid[], %(numbers)s::smallint[], %(providers)s::te
 """
 
 END_CLAIMS = "DELETE FROM claim WHERE id = ANY(%(claims)s)"
-
-_FAN = 16
 
 
 class Claimed(NamedTuple):
@@ -196,28 +194,32 @@ class Share(NamedTuple):
     rows: Sequence[Claimed]
 
 
+async def creators(
+    conn: ReadConn, *, channel: Channel, after: Mapping[Lane, CreatorId], fan: int
+) -> dict[Lane, list[CreatorId]]:
+    """Who has messages that may be claimed, in each lane: at most `fan`, behind the one that is given. Not empty."""
+    params = {"channel": channel, "lanes": list(after), "after": list(after.values()), "fan": fan}
+    found: defaultdict[Lane, list[CreatorId]] = defaultdict(list)
+    for lane, creator in await fetch(conn, CREATORS, params, lambda lane, creator: (Lane(lane), CreatorId(creator))):
+        found[lane].append(creator)
+    return found
+
+
 async def pick(
-    conn: Conn, *, channel: Channel, lane: Lane, after: int, limit: int, now: datetime, fan: int = _FAN
-) -> tuple[list[Claimed], int]:
-    """Lock at most about `limit` notifications, in turn over `fan` creators, in order of id: `take` or `postpone` them.
+    conn: Conn, *, channel: Channel, lane: Lane, creators: Sequence[CreatorId], limit: int, now: datetime
+) -> list[Claimed]:
+    """Lock at most about `limit` notifications, as many of each creator, in order of id: `take` or `postpone` them.
 
-    Also returns after which creator the next claim begins; 0: all have had their turn. Only in a transaction.
+    Only in a transaction.
     """
-    params: dict[str, Any] = {"channel": channel, "lane": lane}
-    creators = await fetch(conn, CREATORS, {**params, "after": after, "fan": fan}, int)
-    if not creators:
-        return [], 0
-    params |= {"creators": creators, "quota": -(-limit // len(creators)), "now": now}
-    return await fetch(conn, PICK, params, _claimed), creators[-1] if len(creators) >= fan else 0
+    params = {"channel": channel, "lane": lane, "creators": list(creators), "now": now}
+    return await fetch(conn, PICK, {**params, "quota": -(-limit // len(creators))}, _claimed)
 
 
-async def take(conn: Conn, shares: Sequence[Share], worker: WorkerId) -> None:
-    """Claim what was picked, for the providers that are to send it."""
-    given = sorted(((row.id, share.claim, share.provider) for share in shares for row in share.rows), key=_by_id)
-    if given:
-        ids, claims, providers = (list(column) for column in zip(*given, strict=True))
-        params = {"ids": ids, "claims": claims, "providers": providers, "low": ids[0], "high": ids[-1]}
-        await execute(conn, TAKE, {**params, "worker": worker})
+async def take(conn: Conn, share: Share, worker: WorkerId) -> None:
+    """Claim what was picked for the provider that is to send it."""
+    params = {"claim": share.claim, "provider": share.provider, "ids": [row.id for row in share.rows]}
+    await execute(conn, TAKE, {**params, "worker": worker})
 
 
 async def postpone(conn: Conn, waiting: Sequence[tuple[NotificationId, datetime]]) -> None:
@@ -319,21 +321,21 @@ def _record_params(rows: Sequence[Recorded], now: datetime) -> dict[str, Any]:
         "ids": [r.id for r in rows],
         "claims": [r.claim for r in rows],
         "states": [r.state.value for r in rows],
-        "reasons": [r.reason.value if r.reason else None for r in rows],
-        "wakes": [r.wake_at for r in rows],
         "settled": [r.settled for r in rows],
-        "references": [r.reference for r in rows],
-        "segments": [r.segments for r in rows],
-        "details": [r.detail for r in rows],
-        "uncharged": [r.uncharged for r in rows],
-        "returned": [r.returned for r in rows],
-        "missed": [r.missed for r in rows],
-        "doubted": [int(r.outcome == "unknown") for r in rows],
+        "reasons": _unless_empty([r.reason.value if r.reason else None for r in rows]),
+        "wakes": _unless_empty([r.wake_at for r in rows]),
+        "references": _unless_empty([r.reference for r in rows]),
+        "segments": _unless_empty([r.segments for r in rows]),
+        "details": _unless_empty([r.detail for r in rows]),
+        "uncharged": _unless_empty([r.uncharged for r in rows]),
+        "returned": _unless_empty([r.returned for r in rows]),
+        "missed": _unless_empty([r.missed for r in rows]),
+        "doubted": _unless_empty([int(r.outcome == "unknown") for r in rows]),
     }
 
 
-def _by_id(given: tuple[NotificationId, ClaimId, str]) -> int:
-    return given[0].int
+def _unless_empty(values: list[Any]) -> list[Any]:
+    return values if any(values) else []
 
 
 def _claimed(*columns: Any) -> Claimed:
