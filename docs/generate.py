@@ -1,5 +1,10 @@
-"""Writes `docs/states.md` from the tables that the code obeys. `make docs` runs it; a test compares the two."""
+"""Writes `docs/states.md` from the tables that the code obeys, and the meanings of settings that the pages show.
 
+`make docs` runs it; tests compare what it writes with what there is.
+"""
+
+import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -8,6 +13,8 @@ from varsel.domain.notification import FATES, NAMES, NEXT, Channel, Reason, Stat
 from varsel.domain.order import ORDER_STATE_NAMES
 
 FILE: Final = Path(__file__).with_name("states.md")
+OPERATIONS: Final = Path(__file__).with_name("operations.md")
+MEANINGS: Final = Path(__file__).parents[1] / "src/varsel/ui/settings.toml"
 
 _MEANINGS: Final = {
     State.NEW: "nobody holds it: it is due, or waits until its `wake_at`",
@@ -112,5 +119,18 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
     yield ""
 
 
+def meanings() -> str:
+    """What each setting means, as the page of operations says it, in plain text."""
+    section = OPERATIONS.read_text(encoding="utf-8").partition("\n## Settings\n")[2]
+    rows = re.findall(r"^\| `([a-z_.0-9]+)` \| [^|]+ \| ([^|]*)\|$", section, re.MULTILINE)
+    lines = [f"{json.dumps(name)} = {json.dumps(_plain(meaning), ensure_ascii=False)}" for name, meaning in rows]
+    return "\n".join(["# Written by `make docs` from docs/operations.md.", *lines, ""])
+
+
+def _plain(markdown: str) -> str:
+    return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", markdown).replace("`", "").strip()
+
+
 if __name__ == "__main__":
+    MEANINGS.write_text(meanings(), encoding="utf-8")
     FILE.write_text(document(), encoding="utf-8")

@@ -1,6 +1,7 @@
 """One API process: everything that comes in from outside, over HTTP and (delivery status notifications) over SMTP."""
 
 import asyncio
+import os
 import signal
 import socket
 from dataclasses import dataclass
@@ -193,6 +194,7 @@ def _site(parts: Parts, register: Register, previewer: Previewer) -> UiParts | N
         contents=parts.guard.contents,
         register_chain=register.register_chain,
         wake=parts.waker.wake,
+        variables=frozenset(os.environ),
     )
 
 

@@ -33,6 +33,10 @@ _SAID: Final = frozenset(
         "provider stop",
         "provider start",
         "provider weight",
+        "webhook pause",
+        "webhook resume",
+        "webhook ping",
+        "webhook replay",
         "report replay",
         "report put away",
     }

@@ -18,7 +18,7 @@ from varsel.wakeup import Work
 
 @dataclass(frozen=True, slots=True)
 class UiParts:
-    """`register_chain`: that of `Register`. `wake`: `Waker.wake`."""
+    """`register_chain`: that of `Register`. `wake`: `Waker.wake`. `variables`: names of those that are set."""
 
     settings: Settings
     db: Database
@@ -30,3 +30,4 @@ class UiParts:
     contents: Contents
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]]
     wake: Callable[[Work], None]
+    variables: frozenset[str] = frozenset()

@@ -14,10 +14,13 @@ from varsel.ui.overview import Overview
 from varsel.ui.pages import Area
 from varsel.ui.parts import UiParts
 from varsel.ui.providers import Providers
+from varsel.ui.quotas import Quotas
 from varsel.ui.recipient import RecipientPage
 from varsel.ui.registries import Registries
 from varsel.ui.search import Search
 from varsel.ui.send import Send
+from varsel.ui.settings_page import SettingsPage
+from varsel.ui.webhooks import Webhooks
 
 _AREAS: Final = (
     Area("overview", "/ui/", "viewer"),
@@ -47,7 +50,10 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *Lookup(parts).routes(),
         *Send(parts).routes(),
         *Providers(parts).routes(),
+        *Webhooks(parts).routes(),
         *DeadLetters(parts).routes(),
+        *Quotas(parts).routes(),
+        *SettingsPage(parts).routes(),
         *Audit(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
     ]
