@@ -230,8 +230,9 @@ class Pool(Generic[Message]):
             member.told_at = now
             async with self._db.autocommit() as conn:
                 await pool_store.count(conn, member.name, told, failed)
-                if failed:
-                    await self._judge(member, *await pool_store.counted(conn, member.name), _detail(results))
+                in_all = await pool_store.counted(conn, member.name) if failed else None
+            if in_all:
+                await self._judge(member, *in_all, _detail(results))
 
     async def _judge(self, member: Member[Message], attempts: int, errors: int, detail: str) -> None:
         if errors > _MOST_ERRORS:
