@@ -403,6 +403,16 @@ class QuotaSettings(_Section):
         return next(named, CreatorQuotaSettings())
 
 
+class BulkSettings(_Section):
+    """Files of recipients (docs/bulk.md)."""
+
+    max_rows: int = Field(default=100_000, ge=1, le=1_000_000)  # of a file
+    max_file_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
+    ahead: int = Field(default=10_000, ge=1)  # rows of a job that are ordered and that no provider has yet
+    kept_for: timedelta = Field(default=timedelta(days=90), ge=timedelta(hours=1))  # after the last row's fate
+    drafts_kept_for: timedelta = Field(default=timedelta(days=7), ge=timedelta(hours=1))  # what nobody confirmed
+
+
 class PriceSettings(_Section):
     """What previews reckon with. Without a price, no cost is shown."""
 
@@ -587,6 +597,7 @@ class Settings(_Section):
     content: ContentSettings = ContentSettings()
     quotas: QuotaSettings = QuotaSettings()
     composed: ComposedSettings = ComposedSettings()
+    bulk: BulkSettings = BulkSettings()
     prices: PriceSettings = PriceSettings()
     operations: OperationsSettings = OperationsSettings()
     bounces: BounceSettings = BounceSettings()

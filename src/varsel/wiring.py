@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
+from varsel.bulk.owner import Bulk
+from varsel.bulk.turn import PlaceChain, Turns
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.delivery import render
@@ -42,6 +44,7 @@ from varsel.providers.registers import Registers
 from varsel.providers.registry_feeds import RegistryFeeds
 from varsel.providers.webhook_http import HttpReceivers
 from varsel.recipients.ports import ContactDirectory
+from varsel.recipients.schemes import identifiers_of
 from varsel.resolution.due import Resolution
 from varsel.resolution.fallback import Fallbacks
 from varsel.resolution.plan import Rules as ResolutionRules
@@ -145,6 +148,21 @@ class Parts:
             user_addresses=self.settings.processing.lookup_user_addresses_at_order,
             outages=self.registers.outages,
             withheld=self._withheld,
+        )
+
+    def bulk(self) -> Bulk:
+        return Bulk(self.db, self.clock, identifiers_of(self.settings.registry), max_rows=self.settings.bulk.max_rows)
+
+    def bulk_turns(self, place: PlaceChain) -> Turns:
+        """`place`: `register_chain` of this process's `Register`."""
+        return Turns(
+            self.db,
+            self.clock,
+            place,
+            self.previewer(),
+            identifiers_of(self.settings.registry),
+            self.guard.contents,
+            ahead=self.settings.bulk.ahead,
         )
 
     async def _withheld(self, messages: Sequence[Email | Sms], at: datetime) -> dict[NotificationId, Withheld]:

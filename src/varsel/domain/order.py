@@ -183,9 +183,10 @@ class Order:
     chain: ChainId | None = None
     attachments: tuple[Attachment, ...] = ()
     fallback_until: datetime | None = None  # who is not reached until then is tried on the other channel, once
+    bulk: bool = False  # one of many that were sent together
 
     @property
     def lane(self) -> Lane:
         if self.kind is OrderKind.INSTANT:
             return Lane.INSTANT
-        return Lane.BULK if len(self.recipients) >= BULK_FROM_RECIPIENTS else Lane.ORDINARY
+        return Lane.BULK if self.bulk or len(self.recipients) >= BULK_FROM_RECIPIENTS else Lane.ORDINARY

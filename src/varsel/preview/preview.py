@@ -15,7 +15,7 @@ from typing import Final
 from varsel.clock import Clock
 from varsel.delivery.gate import Withheld
 from varsel.delivery.ports import Email, Sms
-from varsel.domain.ids import CreatorId, NotificationId
+from varsel.domain.ids import CreatorId, NotificationId, OrderId
 from varsel.domain.order import Order, Recipient
 from varsel.orders.store import recipient_document
 from varsel.preview.message import Scene, content_of, recipient_preview
@@ -87,6 +87,32 @@ class Previewer:
                 if len(listed) < MAX_LISTED:
                     listed.append(told if len(listed) < MAX_TEXTS else _without_texts(told))
         return OrderPreview(order, due_at, lookup, totals, tuple(listed))
+
+    async def outlook(self, orders: Sequence[Order]) -> dict[OrderId, RecipientPreview]:
+        """What orders of one creator, with one recipient each, would do if they were placed now; without their texts.
+
+        Everybody is looked up together. Raises `RegistryUnavailable`.
+        """
+        now, told = self._clock.now(), dict[OrderId, RecipientPreview]()
+        due = {order.id: max(order.requested_send_time - self._rules.due_grace, now) for order in orders}
+        by_id = {order.id: order for order in orders}
+        witness = Witness(self._directory_of(orders[0]))
+        for piece in plan.pieces([_due(order) for order in orders]):
+            planned = await plan.plan(witness, piece, self._rules, now=min(due.values()))
+            contents = [content_of(by_id[member.row.order], member.row) for member in planned]
+            withheld = await self._looked_at([content for content in contents if content], min(due.values()))
+            for number, (id_, group) in enumerate(itertools.groupby(planned, key=lambda p: p.row.order)):
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)
+                scene = Scene(by_id[id_], witness, self._prices, due[id_], withheld)
+                members = list(group)
+                told[id_] = _without_texts(
+                    recipient_preview(scene, members[0].recipient, [member.row for member in members])
+                )
+        return told
+
+    async def _looked_at(self, messages: Sequence[Email | Sms], at: datetime) -> Mapping[NotificationId, Withheld]:
+        return await self._withheld(messages, at) if self._withheld and messages else {}
 
     async def _held_back(
         self, order: Order, planned: Sequence[Planned], due_at: datetime

@@ -28,7 +28,7 @@ from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
 
-_ORDERS_A_CLAIM: Final = {Lane.ORDINARY: 500, Lane.BULK: 1}
+_ORDERS_A_CLAIM: Final = 500
 _CHECKS_AT_ONCE: Final = 20  # conditions that are asked
 _CHECKS_WAITING: Final = 500  # orders that wait for that in our hands
 _CHECK_LATER: Final = timedelta(seconds=5)
@@ -129,11 +129,10 @@ class Resolution:
 
     async def _claim(self, lane: Lane) -> list[Claimed]:
         async with self._db.autocommit() as conn:
-            limit = _ORDERS_A_CLAIM[lane]
             began = self._after[lane]
-            claimed, after = await store.claim_orders(conn, self._worker, lane, after=began, limit=limit)
+            claimed, after = await store.claim_orders(conn, self._worker, lane, after=began, limit=_ORDERS_A_CLAIM)
             if not claimed and began:
-                claimed, after = await store.claim_orders(conn, self._worker, lane, after=0, limit=limit)
+                claimed, after = await store.claim_orders(conn, self._worker, lane, after=0, limit=_ORDERS_A_CLAIM)
         self._after[lane] = after
         return claimed
 

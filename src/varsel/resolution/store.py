@@ -12,6 +12,7 @@ from varsel.db import Conn, ReadConn, copy_rows, execute, fetch
 from varsel.domain.ids import CreatorId, NotificationId, OrderId, WorkerId
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import (
+    BULK_FROM_RECIPIENTS,
     ContentType,
     EmailTemplate,
     Lane,
@@ -50,14 +51,19 @@ SELECT creator_id FROM c
 """
 
 # `= ANY (ARRAY(…))` and not a join: the join flips to a sequential scan (proven 2).
+# Of each creator's the first, and the next ones until they have `most` recipients together.
 CLAIM = """
 WITH picked AS MATERIALIZED (
-    SELECT p.id FROM unnest(%(creators)s::int[]) AS q (creator_id) CROSS JOIN LATERAL (
-        SELECT id FROM orders
+    SELECT p.id, q.creator_id, p.recipients FROM unnest(%(creators)s::int[]) AS q (creator_id) CROSS JOIN LATERAL (
+        SELECT id, recipients FROM orders
          WHERE state = 'Registered' AND wake_at IS NULL AND lane = %(lane)s AND creator_id = q.creator_id
-         ORDER BY id LIMIT %(quota)s FOR UPDATE SKIP LOCKED) p)
+         ORDER BY id LIMIT %(quota)s FOR UPDATE SKIP LOCKED) p
+), taken AS (
+    SELECT id FROM (SELECT id, sum(recipients) OVER (PARTITION BY creator_id ORDER BY id) - recipients AS before
+                      FROM picked) t
+     WHERE before < %(most)s)
 UPDATE orders SET state = 'Processing', worker_id = %(worker)s, attempts = attempts + 1
- WHERE id = ANY (ARRAY(SELECT id FROM picked))
+ WHERE id = ANY (ARRAY(SELECT id FROM taken))
 RETURNING id, creator_id, kind, channel, lane, recipients, requested_send_time, attempts
 """
 
@@ -131,6 +137,7 @@ SELECT order_id, count(*) FROM condition_check WHERE order_id = ANY(%(orders)s) 
 """
 
 _FAN = 16
+_BULK_RECIPIENTS = 500  # of several bulk orders that are claimed together; one alone may have any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +208,16 @@ async def claim_orders(
 ) -> tuple[list[Claimed], int]:
     """Claim at most about `limit` due orders, in turn over creators, beginning after creator `after`.
 
-    Also returns after which creator the next claim begins; 0: all have had their turn.
+    Also returns after which creator the next claim begins; 0: all have had their turn. In the bulk lane one creator has
+    its turn: with one order, or several small ones.
     """
-    fan = min(_FAN, limit)
+    fan = 1 if lane is Lane.BULK else min(_FAN, limit)
     creators = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": fan}, int)
     if not creators:
         return [], 0
     quota = -(-limit // len(creators))
-    params = {"creators": creators, "lane": lane, "quota": quota, "worker": worker}
+    most = _BULK_RECIPIENTS if lane is Lane.BULK else limit * BULK_FROM_RECIPIENTS
+    params = {"creators": creators, "lane": lane, "quota": quota, "worker": worker, "most": most}
     claimed = sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
     return claimed, creators[-1] if len(creators) >= fan else 0
 

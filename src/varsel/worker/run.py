@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from varsel.bulk.retention import prune_bulk
+from varsel.bulk.turn import Turns
 from varsel.db import Database
 from varsel.delivery import suppression_store
 from varsel.delivery.asking import Asker
@@ -30,7 +32,7 @@ from varsel.worker.loop import Loop, Step
 
 log = Log(__name__)
 
-STAGES: Final = ("resolve", "send", "report", "sweep", "feed", "webhooks", "registries")
+STAGES: Final = ("bulk", "resolve", "send", "report", "sweep", "feed", "webhooks", "registries")
 _SECOND: Final = timedelta(seconds=1)
 _SWEEP: Final = timedelta(seconds=30)
 _MINUTE: Final = timedelta(minutes=1)
@@ -53,7 +55,8 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
     askers = parts.askers() if "send" in only else []
     syncs = parts.registry_feeds().enabled() if "registries" in only else []
     pushers = [parts.webhooks()] if "webhooks" in only else []
-    resolution, sweeper = parts.resolution(worker), parts.sweeper()
+    resolution, sweeper, register = parts.resolution(worker), parts.sweeper(), parts.register()
+    turns = parts.bulk_turns(register.register_chain)
     sandbox = parts.settings.sandbox.enabled
 
     async def note_idle(idle: bool, version: int) -> None:
@@ -62,7 +65,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
 
     loop = Loop(
         parts.db,
-        _steps(parts, resolution, senders, askers, syncs, pushers, only),
+        _steps(parts, turns, resolution, senders, askers, syncs, pushers, only),
         parts.clock,
         still_working=lambda: not (resolution.idle and all(part.idle for part in (*senders, *pushers))),
         on_idle=note_idle if sandbox else None,
@@ -83,6 +86,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event, only: Collection[str] = 
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await beating.close()
+        await register.close()
         await sweeper.release_own(worker)
     log.info("worker stopped", worker_id=worker)
     for finished in ended:
@@ -117,6 +121,7 @@ async def _stop(
 
 def _steps(
     parts: Parts,
+    turns: Turns,
     resolution: Resolution,
     senders: Sequence[Sender],
     askers: Sequence[Asker],
@@ -127,6 +132,10 @@ def _steps(
     reports, sweeper, fallbacks = parts.reports(), parts.sweeper(), parts.fallbacks()
     orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
+        "bulk": [
+            Step("bulk", turns.take_turn),
+            Step("prune bulk", partial(_prune_bulk, parts), every=_DAY),
+        ],
         "resolve": [
             *(
                 Step(
@@ -190,6 +199,11 @@ async def _prune_suppressions(parts: Parts) -> int:
     async with parts.db.autocommit() as conn:
         before = parts.clock.now() - parts.settings.suppression.kept_for
         return await suppression_store.forget(conn, before=before)
+
+
+async def _prune_bulk(parts: Parts) -> int:
+    kept = parts.settings.bulk
+    return await prune_bulk(parts.db, parts.clock, kept.kept_for, kept.drafts_kept_for)
 
 
 async def _make_partitions(parts: Parts) -> int:
