@@ -76,7 +76,7 @@ async def _serve(parts: Parts, sock: socket.socket, stop: asyncio.Event) -> None
     feed = FeedReader(parts.db, max_waiting=settings.feed.max_waiting)
     tasks.append(asyncio.create_task(_answer_readers(feed, stop)))
     previewer = parts.previewer()
-    site = _site(parts, register, previewer)
+    site = _site(parts, register, previewer, stop)
     issuer = DevelopmentIssuer(home_of(settings)) if settings.auth.development_issuer else None
     app = create_app(
         ApiParts(
@@ -177,7 +177,7 @@ async def _listen_for_bounces(settings: Settings, inbox: Inbox) -> BounceListene
     return listener
 
 
-def _site(parts: Parts, register: Register, previewer: Previewer) -> UiParts | None:
+def _site(parts: Parts, register: Register, previewer: Previewer, stop: asyncio.Event) -> UiParts | None:
     """What the pages are made of; None: there are none."""
     settings = parts.settings
     if not settings.pages.enabled:
@@ -195,6 +195,7 @@ def _site(parts: Parts, register: Register, previewer: Previewer) -> UiParts | N
         register_chain=register.register_chain,
         wake=parts.waker.wake,
         variables=frozenset(os.environ),
+        stopping=stop,
     )
 
 

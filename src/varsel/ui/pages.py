@@ -145,6 +145,14 @@ class Pages:
         )
         return HTMLResponse(html, status, {**_SECURITY, "Vary": "Accept-Language, Cookie"})
 
+    def fragment(self, template: str, language: Language, *, now: datetime, **values: object) -> str:
+        """A part of a page that is there already."""
+        words = Words(language, now)
+        return self._templates.get_template(template).render(values, words=words, say=words.say)
+
+    def language(self, request: Request) -> Language:
+        return _language(request)
+
     async def _send_static(self, request: Request) -> Response:
         file = self._static.get(f"{request.path_params['digest']}/{request.path_params['name']}")
         if file is None:

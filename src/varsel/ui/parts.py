@@ -1,7 +1,8 @@
 """What the pages are made of. `cli.serve` builds it once for each API process."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from varsel.clock import Clock
 from varsel.db import Database
@@ -31,3 +32,4 @@ class UiParts:
     register_chain: Callable[[Chain, Sequence[Order]], Awaitable[ChainOutcome]]
     wake: Callable[[Work], None]
     variables: frozenset[str] = frozenset()
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set when the process ends

@@ -57,6 +57,12 @@ class Words:
     def number(self, n: int) -> str:
         return f"{n:,}".replace(",", _NARROW_BLANK) if self.language is Language.NB else f"{n:,}"
 
+    def share(self, value: float) -> str:
+        """In per cent with a tenth: all or nothing is said of all or nothing alone."""
+        tenths = min(max(round(value * 1000), 1), 999) if 0 < value < 1 else round(value * 1000)
+        text = f"{tenths // 10}" if tenths % 1000 == 0 else f"{tenths / 10:.1f}"
+        return self.say("now.share", value=text.replace(".", ",") if self.language is Language.NB else text)
+
     def amount(self, value: Decimal) -> str:
         """Of money, with hundredths: `0,37`."""
         said = f"{value:,.2f}"
