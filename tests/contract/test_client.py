@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from client_world import stored
 from proxying import Fault, Proxy, proxy_to
 from serving import HOUR, Api
 from varsel.client import (
@@ -40,7 +41,6 @@ from varsel.client import (
     Unexpected,
     Varsel,
 )
-from varsel.db import fetch
 from varsel.delivery.ports import Verdict
 from varsel.domain.ids import OrderId
 from varsel.issuer import CREATOR_SCOPES
@@ -112,18 +112,6 @@ class Both:
 
 
 both = pytest.mark.parametrize("waits", [True, False], ids=["sync", "async"])
-
-
-async def stored(api: Api) -> list[str]:
-    """The idempotency ids of what is stored, one for each order."""
-    async with api.road.db.reading() as conn:
-        return await fetch(
-            conn,
-            """SELECT i.idempotency_id FROM orders o JOIN order_chain i ON i.id = o.chain_id
-               ORDER BY i.idempotency_id""",
-            {},
-            str,
-        )
 
 
 async def finish(api: Api, *receipts: OrderReceipt) -> None:

@@ -21,7 +21,7 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
     *("README.md", "docs/api.md", "docs/chains.md", "docs/instant.md", "docs/previews.md", "docs/webhooks.md"),
-    "docs/client.md",
+    *("docs/client.md", "docs/cli.md"),
     *("docs/sandbox.md", "docs/quick-start.md"),  # they move the clock
 )
 PORT: Final = "localhost:5090"
@@ -113,6 +113,8 @@ def test_every_page_does_what_it_says(service: Service, tmp_path: Path) -> None:
     assert '"subject":"You have a letter"' in printed["README.md"]
     assert re.search(r'"succeeded":\w+,"recipient":\{"emailAddress":"kari.nordmann@example.com"}', printed["README.md"])
     assert "rolig.fjord@example.com Email_Delivered True" in printed["docs/client.md"]
+    assert "Hello ROLIG FJORD" in printed["docs/cli.md"]
+    assert "Order_Completed" in printed["docs/cli.md"]
     for promised in ("Delivered", "Failed_RecipientReserved", "Failed_RecipientNotIdentified"):
         assert f'"status":"{promised}"' in printed["docs/quick-start.md"]
     assert '"text":"It is tomorrow."' in printed["docs/quick-start.md"]

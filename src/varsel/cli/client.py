@@ -1,60 +1,130 @@
-"""How client commands speak to an API: over HTTP, with a token (design 4)."""
+"""How client commands speak to an API: over HTTP, with a token (design 4), through the Python client.
 
-from collections.abc import Collection
+Settings and the local issuer are loaded only when neither options nor variables say where and who: they take their
+time.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import click
 
-from varsel.cli.startup import Refused, home_of, load_settings
-from varsel.issuer import DevelopmentIssuer
+from varsel.cli.refused import Refused
+from varsel.client import Forbidden, Unauthorised, Unavailable, Unexpected, Varsel, VarselError
+from varsel.client import Refused as No
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
-_LIFETIME: Final = timedelta(minutes=5)
+DEFAULT_URL: Final = "http://localhost:5090"
+
+_LIFETIME: Final = timedelta(hours=1)
+_WAYS: Final = """\
+  in a sandbox: --org NAME, or VARSEL_ORG, orders as that creator with a token of the local issuer
+  elsewhere: --token, or VARSEL_TOKEN, with a token of the service's issuer (Maskinporten, say)"""
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """An API, and who we are there."""
+class Where:
+    """What was said of the service, and of who we are there."""
 
-    url: str
-    token: str
-
-    async def post(self, path: str, body: object) -> Any:
-        """The JSON of a 2xx answer. Everything else ends the command, with a sentence that says who must act."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        try:
-            async with (
-                aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as http,
-                http.post(self.url.rstrip("/") + path, json=body) as answer,
-            ):
-                content = await answer.json(content_type=None) if answer.content_length else {}
-                if answer.ok:
-                    return content
-                raise _refusal(answer.status, content)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as e:
-            raise click.ClickException(f"{self.url} does not answer: {type(e).__name__}") from None
+    url: str | None
+    token: str | None
+    org: str | None
+    home: Path | None
 
 
-def service(url: str | None, token: str | None, home: Path | None, scopes: Collection[str]) -> Service:
-    """What was given; else the address of the settings, and a token of the home's local issuer with these scopes."""
-    settings = load_settings({"VARSEL_HOME": home})
-    if not token:
-        place = home_of(settings)
-        if not DevelopmentIssuer.exists(place):
-            raise Refused(f"no token: give --token, or set VARSEL_TOKEN (there is no local issuer in {place})")
-        token = DevelopmentIssuer(place).mint(None, scopes, _LIFETIME)
-    return Service(url or settings.server.base_url, token)
+def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--url`, `--token`, `--org` and `--home`, handed on as `where`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, url: str | None, token: str | None, org: str | None, home: Path | None, **more: Any) -> Any:
+        return function(*args, where=Where(url, token, org, home), **more)
+
+    options = (
+        click.option("--url", envvar="VARSEL_URL", help=f"Of the service.  [default: of the settings, {DEFAULT_URL}]"),
+        click.option("--token", envvar="VARSEL_TOKEN", help="A bearer token.  [default: one of the local issuer]"),
+        click.option("--org", envvar="VARSEL_ORG", help="The creator that a token of the local issuer is for."),
+        click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Of the local issuer."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def _refusal(status: int, problem: Any) -> click.ClickException:
-    told = problem if isinstance(problem, dict) else {}
-    wrong = "".join(f"\n  {path}: {' '.join(texts)}" for path, texts in told.get("errors", {}).items())
-    if status in (401, 403):
-        return Refused(f"the token does not allow this ({status})")
-    if status < 500:
-        return Refused(f"{told.get('detail') or told.get('title') or 'refused'} ({status}){wrong}")
-    return click.ClickException(f"the service cannot answer now ({status}): try again")
+@contextmanager
+def service(
+    where: Where, scopes: Collection[str] = (), *, within: timedelta = timedelta(seconds=60)
+) -> Iterator[Varsel]:
+    """The service; what it refuses, or does not answer, ends the command with what to do.
+
+    `scopes`: of a token that the local issuer makes; none: those of a creator.
+    """
+    token = where.token or _local_token(where, scopes)
+    try:
+        client = Varsel(where.url or _url_of_settings(), token, within=within)
+    except ValueError as e:
+        raise Refused(f"--url: {e}") from None
+    with client, saying_who_must_act():
+        yield client
+
+
+@contextmanager
+def saying_who_must_act() -> Iterator[None]:
+    try:
+        yield
+    except Unauthorised as e:
+        raise Refused(f"{e}: it may have ended. Get another one:\n{_WAYS}") from None
+    except Forbidden as e:
+        raise Refused(f"{e}: it lacks a scope, or names no creator. Another one:\n{_WAYS}") from None
+    except No as e:
+        raise Refused(str(e)) from None
+    except Unexpected as e:
+        raise Refused(f"{e}\n  Is --url, or VARSEL_URL, right?") from None
+    except Unavailable as e:
+        raise click.ClickException(f"{e}\n  {_what_to_do(e)}") from None
+    except VarselError as e:
+        raise click.ClickException(str(e)) from None
+
+
+def _what_to_do(error: Unavailable) -> str:
+    if error.idempotency_id and error.outcome_unknown:
+        return (
+            f"Nobody knows whether the order stands. Give it again with --idempotency-id {error.idempotency_id}: "
+            f"it is stored once"
+        )
+    return "Nothing was stored: try again. Is the service running (`varsel up`), and is --url right?"
+
+
+def tell_repeats() -> None:
+    """On standard error, that a command still tries."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("varsel.client")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _url_of_settings() -> str:
+    """Settings stand in variables, or in the file that VARSEL_CONFIG names: without it none need be loaded."""
+    if "VARSEL_CONFIG" not in os.environ:
+        return os.environ.get("VARSEL_SERVER__BASE_URL", DEFAULT_URL)
+    from varsel.cli.startup import load_settings  # noqa: PLC0415 - see above
+
+    return load_settings().server.base_url
+
+
+def _local_token(where: Where, scopes: Collection[str]) -> str:
+    from varsel.cli.homes import home_of_client  # noqa: PLC0415 - see above
+    from varsel.issuer import CREATOR_SCOPES, DevelopmentIssuer  # noqa: PLC0415
+
+    home = home_of_client(where.home)
+    if not DevelopmentIssuer.exists(home):
+        raise Refused(f"no token, and no local issuer in {home}. One gets a token\n{_WAYS}")
+    if not where.org and not scopes:
+        raise Refused(f"no token: say who you are\n{_WAYS}")
+    return DevelopmentIssuer(home).mint(where.org, scopes or CREATOR_SCOPES, _LIFETIME)

@@ -1,19 +1,19 @@
 """`varsel lookup`: what the registers know of somebody, masked unless a reason is given (design 4, registries 1.8)."""
 
-import asyncio
 import json
 import sys
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, Final
 
 import click
 
-from varsel.cli.client import service
-from varsel.issuer import SUPPORT_SCOPE
+from varsel.cli.client import Where, client_options, service
 
 _PATH: Final = "/registry/api/v1/lookup"
 _STDIN: Final = "-"
 _MAX_AT_ONCE: Final = 100
+_PATIENCE: Final = timedelta(seconds=5)
+_SCOPE: Final = "altinn:profile.support.admin"
 
 
 @click.command()
@@ -22,35 +22,28 @@ _MAX_AT_ONCE: Final = 100
 @click.option("--reveal", is_flag=True, help="Show names and addresses as they are. Is written to the log of look-ups.")
 @click.option("--reason", help="Why: the number of a case, say. Needed for --reveal.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
-@click.option("--url", envvar="VARSEL_URL", help="Of the API.  [default: that of the settings]")
-@click.option("--token", envvar="VARSEL_TOKEN", help=f"With the scope {SUPPORT_SCOPE}.  [default: of the local issuer]")
-@click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Of the local issuer.")
+@client_options
 def lookup(
     identifiers: tuple[str, ...],
     resource: str | None,
     reveal: bool,
     reason: str | None,
     as_json: bool,
-    url: str | None,
-    token: str | None,
-    home: Path | None,
+    where: Where,
 ) -> None:
     """Show what the registers know of somebody.
 
     An ID is an identity number, an organisation number, or the URN of an email login or a user name. An ID of `-` reads
-    them from standard input, one a line, so that they stand in no list of processes.
+    them from standard input, one a line, so that they stand in no list of processes. The token needs the scope
+    altinn:profile.support.admin.
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if identifiers == (_STDIN,) else list(identifiers)
     if reveal and not reason:
         raise click.UsageError("--reveal needs a --reason")
     body = {"resourceId": resource, "reveal": reveal, "reason": reason}
-    api = service(url, token, home, (SUPPORT_SCOPE,))
-
-    async def ask() -> list[Any]:
-        parts = [asked[start : start + _MAX_AT_ONCE] for start in range(0, len(asked), _MAX_AT_ONCE)]
-        return [entry for part in parts for entry in (await api.post(_PATH, {**body, "identifiers": part}))["known"]]
-
-    known = asyncio.run(ask())
+    parts = [asked[start : start + _MAX_AT_ONCE] for start in range(0, len(asked), _MAX_AT_ONCE)]
+    with service(where, (_SCOPE,), within=_PATIENCE) as api:
+        known = [entry for part in parts for entry in api.call("POST", _PATH, {**body, "identifiers": part})["known"]]
     if as_json:
         click.echo(json.dumps(known, indent=2, ensure_ascii=False))
     else:

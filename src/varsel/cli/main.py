@@ -1,9 +1,11 @@
 """The command `varsel`. Sub-commands are imported when they run: `varsel --help` imports click and nothing else."""
 
 import importlib
+from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 import varsel
 
@@ -30,6 +32,10 @@ COMMANDS: Final = {
         "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
     ),
     "export": _Command("export", "export", "Write the registers' local copies as files of one KIND."),
+    "order": _Command("order", "order", "Order a message."),
+    "status": _Command("status", "status", "Show what became of an order."),
+    "preview": _Command("preview", "preview", "Show what an order would do: who is reached, how, and what it says."),
+    "feed": _Command("feed", "feed", "Show your orders that have ended, in the order in which they did."),
     "lookup": _Command("lookup", "lookup", "Show what the registers know of somebody."),
     "registry": _Command(
         "registry", "registry", "The registers that the local copies follow: how they stand, and what to do."
@@ -37,6 +43,10 @@ COMMANDS: Final = {
     "providers": _Command(
         "providers", "providers", "Who sends the messages: how each provider stands, and what to do."
     ),
+    "deadletters": _Command(
+        "deadletters", "deadletters", "Delivery reports that matched nothing: look at them, try them again."
+    ),
+    "completion": _Command("completion", "completion", "Print what lets a shell complete commands and options."),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }
 
@@ -51,6 +61,21 @@ class _Lazy(click.Group):
         found = getattr(importlib.import_module(f"varsel.cli.{command.module}"), command.name)
         assert isinstance(found, click.Command)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            meant = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            ctx.fail(f"there is no command {args[0]!r}{f': do you mean {meant[0]!r}?' if meant else ''}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the list: completing one must not import all."""
+        found = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        if found and not incomplete.startswith("-"):
+            return [CompletionItem(name, help=COMMANDS[name].help) for name in found]
+        return super(click.Group, self).shell_complete(ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -18,15 +18,10 @@ import click
 import pydantic
 
 from varsel import settings
+from varsel.cli.refused import Refused as Refused  # noqa: PLC0414 - commands that load settings find it here
 from varsel.domain.errors import Unavailable
 from varsel.embedded.place import default_home, make_folder, running_dsn
 from varsel.settings import Settings
-
-
-class Refused(click.ClickException):
-    """A person must change something; trying again is of no use. `varsel up` stops when a child ends so."""
-
-    exit_code = 2
 
 
 def load_settings(given: Mapping[str, object] = MappingProxyType({})) -> Settings:

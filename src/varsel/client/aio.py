@@ -102,6 +102,10 @@ class AsyncVarsel:
             if not page and not follow:
                 return
 
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON of a route that has no method here. Only for what may be repeated: it is, when answers are lost."""
+        return await self._run(self._calls.call(method, path, body))
+
     async def close(self) -> None:
         if self._http:
             await self._http.close()

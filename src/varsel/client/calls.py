@@ -56,6 +56,11 @@ class Calls:
         receipt = _read(OrderReceipt, reply)
         return replace(receipt, idempotency_id=str(id_), created=reply.status == 201)
 
+    def call(self, method: str, path: str, body: object) -> Steps[Any]:
+        content = None if body is None else json.dumps(encode(body), ensure_ascii=False).encode()
+        reply = yield from exchange(Request(method, path, content), self.within, self.clock)
+        return _read(Any, reply) if reply.content else None
+
     def preview(self, order: OrderChain | Body) -> Steps[Preview]:
         body = dict(order) if isinstance(order, Mapping) else order.body()
         body.setdefault("idempotencyId", "preview")  # wanted, and not used up

@@ -102,6 +102,10 @@ class Varsel:
             if not page and not follow:
                 return
 
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON of a route that has no method here. Only for what may be repeated: it is, when answers are lost."""
+        return self._run(self._calls.call(method, path, body))
+
     def close(self) -> None:
         self._connections.close()
 

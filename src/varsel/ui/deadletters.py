@@ -1,10 +1,10 @@
 """The page of dead letters: which reports could not be matched, why, and trying them again (channels 5.4)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from varsel.ui import deadletters_store as store
+from varsel.delivery import deadletters_store as store
+from varsel.delivery.deadletters import REASONS, covered
+from varsel.delivery.deadletters_store import Letter
 from varsel.ui.access import Role, Who, audit
-from varsel.ui.deadletters_store import Letter
 from varsel.ui.inbox import uuid_or_none
 from varsel.ui.pages import back, here
 from varsel.ui.parts import UiParts
@@ -24,20 +25,6 @@ PATH: Final = "/ui/ops/deadletters"
 
 _SHOWN: Final = 50
 _ACTS: Final = ("replay", "put_away")
-_REASONS: Final = frozenset(
-    {
-        "RETRY_THRESHOLD_EXCEEDED",
-        "AMBIGUOUS_REFERENCE",
-        "INVALID_NOTIFICATION_IDENTIFIER",
-        "UNRECOGNIZED_STATE",
-        "INTERNAL_ERROR",
-    }
-)
-# What a provider says of a message, never of a person. Everything else in a report is covered.
-_HARMLESS: Final = frozenset(
-    {"reference", "state", "status", "error", "errorCode", "done", "time", "deliveryTime", "attemptedAt", "eventType"}
-)
-_COVER: Final = "•••••"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +91,11 @@ class DeadLetters:
         return back(f"{PATH}?{urlencode({**state, 'done': act, 'n': done})}")
 
     def _shown(self, letter: Letter, now: datetime) -> Shown:
-        reason = letter.why if letter.why in _REASONS else "waits" if letter.wake else "other"
+        reason = letter.why if letter.why in REASONS else "waits" if letter.wake else "other"
         content = letter.payload if self._show_all else covered(letter.payload)
         return Shown(
             letter, reason, json.dumps(content, ensure_ascii=False, indent=2), max(now - letter.received, timedelta())
         )
-
-
-def covered(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What a provider sent, without anything that may name a person."""
-    return {name: value if name in _HARMLESS and _short(value) else _COVER for name, value in payload.items()}
-
-
-def _short(value: object) -> bool:
-    return not isinstance(value, dict | list) and len(str(value)) <= 100 and "@" not in str(value)
 
 
 def _ids(text: str) -> Sequence[UUID]:

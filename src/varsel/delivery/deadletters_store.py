@@ -63,6 +63,13 @@ SELECT d.id, d.wake_at, {_COLUMNS}
  ORDER BY d.wake_at, d.id
 """
 
+ONE: Final = f"""
+SELECT d.id, d.received_at, {_COLUMNS}
+  FROM delivery_report d
+  LEFT JOIN notification n ON n.id = d.notification_id
+ WHERE d.id = %(id)s AND d.state IN ('dead', 'parked')
+"""
+
 COUNT: Final = """
 SELECT (SELECT count(*) FROM (SELECT FROM delivery_report WHERE state = 'dead' LIMIT %(limit)s) q)::int,
        (SELECT count(*) FROM (SELECT FROM delivery_report WHERE state = 'parked' LIMIT %(limit)s) q)::int
@@ -86,6 +93,11 @@ async def letters(
     """The dead ones that came last first; of the parked ones those that are tried next. `after`: the last one seen."""
     at, id_ = after or (None, None)
     return await fetch(conn, PARKED if parked else DEAD, {"at": at, "id": id_, "limit": limit}, Letter)
+
+
+async def letter(conn: ReadConn, id_: UUID) -> Letter | None:
+    """One that is dead or parked."""
+    return await fetch_one(conn, ONE, {"id": id_}, Letter)
 
 
 async def count(conn: ReadConn) -> Counts:
