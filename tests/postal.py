@@ -81,22 +81,26 @@ async def one(provider: EmailProvider, message: Email) -> SendResult:
 
 
 class Canned:
-    """A server that answers each verb as told, `250 Ok` otherwise; `None` closes, `""` says nothing.
+    """A server that answers each verb as told, `250 Ok` otherwise; `None` closes, `""` falls silent.
 
-    It closes at the MAIL after so many on one connection.
+    It closes at the MAIL after so many on one connection. `piped`: it offers PIPELINING.
     """
 
-    def __init__(self, answers: Mapping[str, str | None] | None = None, *, mails: int = 1_000) -> None:
+    def __init__(
+        self, answers: Mapping[str, str | None] | None = None, *, mails: int = 1_000, piped: bool = False
+    ) -> None:
         self._mails = mails
         self._answers: Mapping[str, str | None] = {
             "BANNER": "220 canned",
-            "EHLO": "250-canned\r\n250-SIZE 1000000\r\n250 DSN",
+            "EHLO": "\r\n".join(["250-canned", "250-SIZE 1000000", *(["250-PIPELINING"] if piped else []), "250 DSN"]),
             "DATA": "354 Go on",
             **(answers or {}),
         }
         self.seen: list[str] = []
+        self.content: list[bytes] = []
         self.connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> "Canned":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -120,15 +124,20 @@ class Canned:
             mails -= verb == "MAIL"
             going = mails >= 0 and self._answer(writer, verb)
             if verb == "DATA" and (self._answers["DATA"] or "").startswith("354"):
-                while going and (content := await reader.readline()) != b".\r\n":
-                    going = content != b""
+                received = [b""]
+                while going and received[-1] != b".\r\n":
+                    received.append(await reader.readline())
+                    going = received[-1] != b""
+                self.content.append(b"".join(received))
                 going = going and self._answer(writer, "DOT")
         self._writers.discard(writer)
         writer.close()
 
     def _answer(self, writer: asyncio.StreamWriter, verb: str) -> bool:
         answer = self._answers.get(verb, "250 Ok")
-        if answer:
+        if answer == "":
+            self._silent.add(writer)
+        if answer and writer not in self._silent:
             writer.write(f"{answer}\r\n".encode("latin-1"))
         return answer is not None and verb != "QUIT"
 

@@ -5,6 +5,7 @@ import logging
 import sys
 from email import message_from_bytes, policy
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -122,33 +123,41 @@ REPLIES: list[tuple[str, str, SendResult]] = [
 ]
 
 
+PIPED: Final = pytest.mark.parametrize("piped", [False, True], ids=["one by one", "all at once"])
+
+
+@PIPED
 @pytest.mark.parametrize(("stage", "reply", "expected"), REPLIES)
-async def test_a_reply_means_what_the_table_says(stage: str, reply: str, expected: SendResult) -> None:
-    async with Canned({stage: reply}) as server, provider_at(server.port) as provider:
+async def test_a_reply_means_what_the_table_says(stage: str, reply: str, expected: SendResult, piped: bool) -> None:
+    async with Canned({stage: reply}, piped=piped) as server, provider_at(server.port) as provider:
         result = await one(provider, email())
         assert shape(result) == expected
         if not isinstance(result, Accepted) and reply[:3].isdigit():
             assert reply[:3] in result.detail or isinstance(expected, Deferred)
 
 
+@PIPED
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [("BANNER", FAULT), ("EHLO", FAULT), ("MAIL", FAULT), ("RCPT", RETRY), ("DATA", RETRY), ("DOT", Unknown())],
 )
-async def test_a_lost_connection_is_unknown_only_once_content_has_left(stage: str, expected: SendResult) -> None:
-    async with Canned({stage: None}) as server, provider_at(server.port) as provider:
+async def test_a_lost_connection_is_unknown_only_once_content_has_left(
+    stage: str, expected: SendResult, piped: bool
+) -> None:
+    async with Canned({stage: None}, piped=piped) as server, provider_at(server.port) as provider:
         assert shape(await one(provider, email())) == expected
 
 
+@PIPED
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [("BANNER", FAULT), ("EHLO", FAULT), ("MAIL", FAULT), ("RCPT", FAULT), ("DATA", FAULT), ("DOT", Unknown())],
 )
 async def test_a_time_out_is_charged_to_the_provider_and_unknown_once_content_has_left(
-    stage: str, expected: SendResult
+    stage: str, expected: SendResult, piped: bool
 ) -> None:
     limits = Limits(connect=0.05, command=0.05, final=0.05)
-    async with Canned({stage: ""}) as server, provider_at(server.port, limits=limits) as provider:
+    async with Canned({stage: ""}, piped=piped) as server, provider_at(server.port, limits=limits) as provider:
         assert shape(await one(provider, email())) == expected
         await one(provider, email())
         assert server.connections == 2  # what timed out is never used again
@@ -239,11 +248,43 @@ async def test_a_connection_that_saw_trouble_is_not_used_again(address: str) -> 
         assert [command.connection for command in server.commands if command.verb == "EHLO"] == [1, 2]
 
 
-async def test_a_kept_connection_that_the_server_closed_costs_nothing() -> None:
-    async with Canned(mails=2) as server, provider_at(server.port, connections=1) as provider:
+@PIPED
+async def test_a_kept_connection_that_the_server_closed_costs_nothing(piped: bool) -> None:
+    async with Canned(mails=2, piped=piped) as server, provider_at(server.port, connections=1) as provider:
         results = await provider.send([email() for _ in range(5)])
         assert [shape(result) for result in results] == [Accepted()] * 5
         assert server.connections == 3
+
+
+async def test_a_server_that_would_take_content_for_a_refused_address_gets_none() -> None:
+    async with Canned({"RCPT": "550 5.1.1 No such user"}, piped=True) as server:
+        async with provider_at(server.port, connections=1) as provider:
+            results = [shape(await one(provider, email())) for _ in range(3)]
+        assert results == [Refused(Reason.BOUNCED, suppress=Suppress.HARD_BOUNCE)] * 3
+        assert [line[:4] for line in server.seen[1:-1]] == ["MAIL", "RCPT", "DATA", "RSET"] * 3
+        assert server.content == [b".\r\n"] * 3
+
+
+async def test_all_commands_of_a_message_go_at_once_where_that_is_offered() -> None:
+    """A server that says nothing before it has heard all three."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 patient\r\n")
+        await reader.readline()
+        writer.write(b"250-patient\r\n250 PIPELINING\r\n")
+        for _ in range(3):
+            heard.extend([await reader.readline() for _ in range(3)])
+            writer.write(b"250 Ok\r\n250-Ok\r\n250 so far\r\n354 Go on\r\n")
+            await reader.readuntil(b"\r\n.\r\n")
+            writer.write(b"250 Ok\r\n")
+        await reader.readline()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, provider_at(server.sockets[0].getsockname()[1], connections=1) as provider:
+        assert [shape(await one(provider, email())) for _ in range(3)] == [Accepted()] * 3
+    assert [line[:4] for line in heard] == [b"MAIL", b"RCPT", b"DATA"] * 3
 
 
 async def test_a_server_that_closes_at_once_every_time_ends_the_batch() -> None:

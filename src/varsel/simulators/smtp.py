@@ -19,7 +19,7 @@ from varsel.simulators.smtp_script import Fault, Script
 
 log = Log(__name__)
 
-ALL_EXTENSIONS: Final = frozenset({"DSN", "SIZE", "8BITMIME", "SMTPUTF8"})
+ALL_EXTENSIONS: Final = frozenset({"PIPELINING", "DSN", "SIZE", "8BITMIME", "SMTPUTF8"})
 _MAX_BYTES: Final = 10_485_760
 _PATH: Final = re.compile(r"(?:FROM|TO):\s*<([^<>]*)>\s*(.*)", re.IGNORECASE)
 _MAIL_OPTIONS: Final = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "RET": "DSN", "ENVID": "DSN"}
@@ -102,8 +102,7 @@ class _Handler:
         session.host_name = hostname
         hidden = ALL_EXTENSIONS - self._simulator.offer
         offered = [line for line in responses[:-1] if line[4:].partition(" ")[0] not in hidden]
-        if "DSN" in self._simulator.offer:
-            offered.append("250-DSN")
+        offered += [f"250-{name}" for name in ("PIPELINING", "DSN") if name in self._simulator.offer]
         server.note("EHLO", hostname, "250")
         return [*offered, "250 HELP"]
 
