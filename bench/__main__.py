@@ -11,7 +11,7 @@ from typing import Final
 import click
 import uvloop
 
-from bench import accept, failover, fairness, instant, mail, registries, road, stages, volume
+from bench import accept, failover, fairness, instant, mail, overview, registries, road, stages, volume
 from bench.figures import Figure, save, show
 from bench.ground import Ground, Size
 from varsel import log
@@ -31,6 +31,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "failover": failover.run,
     "fairness": fairness.run,
     "registries": registries.run,
+    "overview": overview.run,
 }
 _CORES: Final = 2
 _QUIET: Final = 0.7

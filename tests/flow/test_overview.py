@@ -22,7 +22,6 @@ from site_parts import ui_parts
 from varsel.db import Database, execute
 from varsel.delivery.ports import Verdict
 from varsel.domain.errors import Unavailable
-from varsel.domain.ids import CreatorId
 from varsel.domain.notification import Channel
 from varsel.domain.order import OrderChannel, Recipient
 from varsel.domain.schedule import OSLO, oslo_day
@@ -245,25 +244,24 @@ async def test_there_is_a_limit_to_the_streams_of_a_process() -> None:
 
 
 NOW = datetime(2027, 3, 28, 10, 30, tzinfo=UTC)  # a day of 23 hours in Oslo
-COUNTS = st.builds(
-    Count,
-    st.integers(1, 12).map(CreatorId),
+DAY = oslo_day(NOW)
+MOMENTS = st.builds(
+    lambda hour, *what: Moment(DAY[0] + timedelta(hours=hour), *what),
+    st.integers(0, 22),
     st.sampled_from(Channel),
-    st.sampled_from([*Bucket]),
+    st.sampled_from(Bucket),
     st.integers(-50, 100_000),
 )
+COUNTS = st.builds(Count, st.sampled_from(Channel), st.sampled_from(Bucket), st.integers(0, 100_000))
 
 
-@given(standing=st.lists(COUNTS, max_size=30), today=st.lists(COUNTS, max_size=60))
+@given(standing=st.lists(COUNTS, max_size=30), today=st.lists(MOMENTS, max_size=60))
 def test_whatever_was_counted_the_figures_add_up_and_the_picture_stays_in_its_frame(
-    standing: list[Count], today: list[Count]
+    standing: list[Count], today: list[Moment]
 ) -> None:
-    day = oslo_day(NOW)
-    hours = [Moment(day[0] + timedelta(hours=c.n % 23), c.channel, c.bucket, c.n) for c in today]
-    before = [Moment(m.at - timedelta(days=7), m.channel, m.bucket, m.n) for m in hours]
-    minutes = [Moment(NOW - timedelta(minutes=c.n % 60), c.channel, c.bucket, c.n) for c in today]
-    names = {CreatorId(n): f"creator {n}" for n in range(1, 13)}
-    f = figures(Tallies(standing, today, hours, before, minutes), names, now=NOW, day=day)
+    before = [dataclasses.replace(m, at=m.at - timedelta(days=7)) for m in today]
+    minutes = [dataclasses.replace(m, at=NOW - timedelta(minutes=m.n % 60)) for m in today]
+    f = figures(Tallies(standing, today, before, minutes, []), now=NOW, day=DAY)
     finished = {bucket for buckets in GROUPS.values() for bucket in buckets}
     assert f.ends.total == sum(c.n for c in today if c.bucket in finished)
     assert len(f.hours) == 23
@@ -283,10 +281,9 @@ def test_whatever_was_counted_the_figures_add_up_and_the_picture_stays_in_its_fr
 
 
 def test_hours_have_the_words_of_norway_and_those_of_last_week_stand_where_hours_are_to_come() -> None:
-    day = oslo_day(NOW)
     at = datetime(2027, 3, 28, 18, tzinfo=OSLO).astimezone(UTC)
     last_week = [Moment(datetime(2027, 3, 21, 18, tzinfo=OSLO).astimezone(UTC), Channel.SMS, Bucket.DELIVERED, 7)]
-    f = figures(Tallies([], [], [], last_week, []), {}, now=NOW, day=day)
+    f = figures(Tallies([], [], last_week, [], []), now=NOW, day=DAY)
     assert [hour.clock for hour in f.hours][:4] == ["00", "01", "03", "04"]
     [expected] = [hour for hour in f.hours if hour.before]
     assert (expected.at, expected.before) == (at, 7)

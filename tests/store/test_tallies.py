@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from tallies import LONG_AGO, assert_tallies_agree, recount, tallied
 from varsel.clock import ManualClock
 from varsel.db import Database, execute, fetch, fetch_value
 from varsel.delivery.ports import Accepted, Refused, Verdict
+from varsel.domain.ids import CreatorId
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Recipient
 from varsel.domain.tally import Bucket, bucket_of
@@ -73,7 +75,7 @@ async def test_what_is_cancelled_waits_no_more_and_was_taken_in_all_the_same(roa
     assert cancelled is Cancellation.CANCELLED
     assert await standing(road) == {}
     async with road.db.reading() as conn:
-        assert [(c.bucket, c.n) for c in await store.since(conn, LONG_AGO)] == [(Bucket.TAKEN, 4)]
+        assert [(hour.bucket, hour.n) for hour in await store.hours(conn, LONG_AGO, LATER)] == [(Bucket.TAKEN, 4)]
 
 
 async def test_what_happens_counts_in_its_minute_and_its_hour_of_business_time(road: Road) -> None:
@@ -102,7 +104,10 @@ async def test_many_that_fold_at_once_take_everything_up_once(road: Road) -> Non
     async with road.db.reading() as conn:
         assert await fetch_value(conn, "SELECT count(*) FROM tally_delta", {}) == 0
         assert await tallied(conn) == await recount(conn)
-        assert {count.n for count in await store.standing(conn)} == {5}
+        assert [(sender.name, sender.sent) for sender in await store.senders(conn, LONG_AGO, limit=2)] == [
+            ("kari", 5),
+            ("ola", 5),
+        ]
 
 
 async def test_a_fold_that_is_undone_leaves_what_it_had_taken_up(road: Road) -> None:
@@ -126,7 +131,7 @@ async def test_minutes_and_hours_that_nobody_shows_are_forgotten_and_totals_are_
     road.clock.advance(store.HOURS_KEPT)
     assert await prune_tallies(road.db, road.clock) > 0
     async with road.db.reading() as conn:
-        assert await store.since(conn, LONG_AGO) == []
+        assert await store.hours(conn, LONG_AGO, LATER) == []
         assert await store.minutes(conn, LONG_AGO) == []
     assert await standing(road) == before
     road.changed_by_hand = True  # the hours are gone
@@ -149,7 +154,8 @@ async def test_a_database_from_before_is_counted_once_by_the_migration(road: Roa
         await execute(conn, migration.sql, {})
     async with road.db.reading() as conn:
         assert await tallied(conn) == await recount(conn)
-        assert sum(c.n for c in await store.since(conn, LONG_AGO) if c.bucket is Bucket.TAKEN) == 11
+        hours = await store.hours(conn, LONG_AGO, LATER)
+        assert sum(hour.n for hour in hours if hour.bucket is Bucket.TAKEN) == 11
     road.changed_by_hand = True  # no hour knows of what is open
 
 
@@ -195,7 +201,12 @@ async def test_channels_and_creators_are_told_apart(road: Road) -> None:
     await road.place(recipients=people(3, "ola"), creator="ola")
     await road.run()
     async with road.db.reading() as conn:
-        counts = await store.standing(conn)
-        [alone] = await store.standing(conn, [counts[0].creator])
-    assert sorted((count.channel, count.n) for count in counts) == [(Channel.EMAIL, 2), (Channel.EMAIL, 3)]
-    assert alone == counts[0]
+        ids = await fetch(conn, "SELECT id FROM creator ORDER BY name", {}, CreatorId)
+        for creators, n in ((ids[:1], 2), (ids[1:], 3), (ids, 5), ([], 0), (None, 5)):
+            counts = await store.standing(conn, creators)
+            assert [(count.channel, count.bucket, count.n) for count in counts] == [
+                (channel, Bucket.ACCEPTED, n) for channel in (Channel.EMAIL,) if n
+            ]
+        first, second = await store.senders(conn, LONG_AGO, limit=5)
+        assert [first.name, first.sent, first.all] == ["ola", 3, 2]
+        assert await store.senders(conn, LONG_AGO, ids[:1], limit=5) == [dataclasses.replace(second, all=1)]

@@ -23,6 +23,12 @@ NOT_SENT: Final = frozenset({Reason.RECIPIENT_RESERVED, Reason.RECIPIENT_NOT_IDE
 """Failures that count as stopped on purpose, or as without an address (the pages' brief, 5)."""
 
 
+SENT: Final = frozenset(
+    {Bucket.UNKNOWN, Bucket.ACCEPTED, Bucket.SETTLED, Bucket.EXPIRED, Bucket.DELIVERED, Bucket.FAILED}
+)
+"""What counts here has left us, or was tried."""
+
+
 def bucket_of(state: State, reason: Reason | None, *, settled: bool, left: bool) -> Bucket:
     """`left`: whether it may ever have left us."""
     match state:

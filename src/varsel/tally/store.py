@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from varsel.db import Conn, ReadConn, execute, fetch, fetch_value
 from varsel.domain.ids import CreatorId
 from varsel.domain.notification import Channel
-from varsel.domain.tally import NOT_SENT, Bucket
+from varsel.domain.tally import NOT_SENT, SENT, Bucket
 
 MINUTES_KEPT: Final = timedelta(hours=48)
 HOURS_KEPT: Final = timedelta(days=9)  # last week's day is shown beside today
@@ -59,7 +59,11 @@ SELECT creator_id, channel, '', bucket, date_trunc('minute', %(now)s::timestampt
 
 FOLD_LOCK: Final = "SELECT pg_try_advisory_xact_lock(%(key)s)"
 
-FOLD: Final = """
+# What came and went in an hour is of interest where messages have left; in a minute, where they ended or began.
+_BY_HOUR: Final = "bucket NOT IN ('open', 'scheduled')"
+_BY_MINUTE: Final = "bucket NOT IN ('open', 'scheduled', 'unknown', 'accepted')"
+
+FOLD: Final = f"""
 WITH gone AS (
     DELETE FROM tally_delta WHERE ctid = ANY (ARRAY(SELECT ctid FROM tally_delta LIMIT %(limit)s)) RETURNING *
 ), totals AS (
@@ -68,11 +72,12 @@ WITH gone AS (
     ON CONFLICT (creator_id, bucket, channel, provider) DO UPDATE SET n = t.n + excluded.n
 ), minutes AS (
     INSERT INTO tally_minute AS t (minute, creator_id, channel, bucket, n)
-    SELECT minute, creator_id, channel, bucket, sum(n) FROM gone GROUP BY 1, 2, 3, 4
+    SELECT minute, creator_id, channel, bucket, sum(n) FROM gone WHERE {_BY_MINUTE} GROUP BY 1, 2, 3, 4
     ON CONFLICT (minute, creator_id, bucket, channel) DO UPDATE SET n = t.n + excluded.n
 ), hours AS (
     INSERT INTO tally_hour AS t (hour, creator_id, channel, bucket, n)
-    SELECT date_trunc('hour', minute, 'UTC'), creator_id, channel, bucket, sum(n) FROM gone GROUP BY 1, 2, 3, 4
+    SELECT date_trunc('hour', minute, 'UTC'), creator_id, channel, bucket, sum(n)
+      FROM gone WHERE {_BY_HOUR} GROUP BY 1, 2, 3, 4
     ON CONFLICT (hour, creator_id, bucket, channel) DO UPDATE SET n = t.n + excluded.n
 )
 SELECT count(*) FROM gone
@@ -90,20 +95,38 @@ DELETE FROM tally_hour
 
 _UNFOLDED: Final = "(SELECT * FROM tally_delta LIMIT %(most)s) d"
 
+_SCOPE: Final = "(%(creators)s::int[] IS NULL OR creator_id = ANY (%(creators)s::int[]))"
+
 STANDING: Final = f"""
-SELECT creator_id, channel, bucket, sum(n)::bigint
+SELECT channel, bucket, sum(n)::bigint
   FROM (SELECT creator_id, channel, bucket, n FROM tally_total
         UNION ALL SELECT creator_id, channel, bucket, n FROM {_UNFOLDED} WHERE bucket <> 'taken') t
- WHERE %(creators)s::int[] IS NULL OR creator_id = ANY (%(creators)s::int[])
- GROUP BY 1, 2, 3 HAVING sum(n) <> 0
+ WHERE {_SCOPE}
+ GROUP BY 1, 2 HAVING sum(n) <> 0
 """
 
-SINCE: Final = f"""
-SELECT creator_id, channel, bucket, sum(n)::bigint
-  FROM (SELECT creator_id, channel, bucket, n FROM tally_hour WHERE hour >= %(since)s
-        UNION ALL SELECT creator_id, channel, bucket, n FROM {_UNFOLDED} WHERE minute >= %(since)s) t
- WHERE %(creators)s::int[] IS NULL OR creator_id = ANY (%(creators)s::int[])
- GROUP BY 1, 2, 3 HAVING sum(n) <> 0
+# Who has sent something in the period, or has something waiting; who sent most comes first.
+SENDERS: Final = f"""
+WITH unfolded AS MATERIALIZED (SELECT * FROM {_UNFOLDED}),
+period AS (
+    SELECT creator_id, sum(n) FILTER (WHERE bucket = ANY(%(sent)s))::bigint AS sent,
+           sum(n) FILTER (WHERE bucket = 'failed')::bigint AS failed,
+           sum(n) FILTER (WHERE bucket IN ('settled', 'delivered', 'failed', 'expired'))::bigint AS finished
+      FROM (SELECT creator_id, bucket, n FROM tally_hour WHERE hour >= %(since)s
+            UNION ALL SELECT creator_id, bucket, n FROM unfolded WHERE minute >= %(since)s) t
+     WHERE {_SCOPE}
+     GROUP BY creator_id),
+waiting AS (
+    SELECT creator_id, sum(n)::bigint AS queued
+      FROM (SELECT creator_id, n FROM tally_total WHERE bucket IN ('open', 'scheduled')
+            UNION ALL SELECT creator_id, n FROM unfolded WHERE bucket IN ('open', 'scheduled')) t
+     WHERE {_SCOPE}
+     GROUP BY creator_id)
+SELECT c.name, greatest(coalesce(p.sent, 0), 0), greatest(coalesce(w.queued, 0), 0), greatest(coalesce(p.failed, 0), 0),
+       greatest(coalesce(p.finished, 0), 0), count(*) OVER ()
+  FROM period p FULL JOIN waiting w USING (creator_id) JOIN creator c ON c.id = creator_id
+ WHERE p.sent > 0 OR w.queued > 0
+ ORDER BY coalesce(p.sent, 0) DESC, coalesce(w.queued, 0) DESC, c.id LIMIT %(limit)s
 """
 
 HOURS: Final = f"""
@@ -111,8 +134,8 @@ SELECT hour, channel, bucket, sum(n)::bigint
   FROM (SELECT hour, creator_id, channel, bucket, n FROM tally_hour WHERE hour >= %(since)s AND hour < %(until)s
         UNION ALL
         SELECT date_trunc('hour', minute, 'UTC'), creator_id, channel, bucket, n
-          FROM {_UNFOLDED} WHERE minute >= %(since)s AND minute < %(until)s) t
- WHERE %(creators)s::int[] IS NULL OR creator_id = ANY (%(creators)s::int[])
+          FROM {_UNFOLDED} WHERE {_BY_HOUR} AND minute >= %(since)s AND minute < %(until)s) t
+ WHERE {_SCOPE}
  GROUP BY 1, 2, 3 HAVING sum(n) <> 0
 """
 
@@ -120,8 +143,8 @@ MINUTES: Final = f"""
 SELECT minute, channel, bucket, sum(n)::bigint
   FROM (SELECT minute, creator_id, channel, bucket, n FROM tally_minute WHERE minute >= %(since)s
         UNION ALL
-        SELECT minute, creator_id, channel, bucket, n FROM {_UNFOLDED} WHERE minute >= %(since)s) t
- WHERE %(creators)s::int[] IS NULL OR creator_id = ANY (%(creators)s::int[])
+        SELECT minute, creator_id, channel, bucket, n FROM {_UNFOLDED} WHERE {_BY_MINUTE} AND minute >= %(since)s) t
+ WHERE {_SCOPE}
  GROUP BY 1, 2, 3 HAVING sum(n) <> 0
 """
 
@@ -138,10 +161,24 @@ class Kind(NamedTuple):
 class Count:
     """`channel` is None where orders count."""
 
-    creator: CreatorId
     channel: Channel | None
     bucket: Bucket
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """`sent`: what left us in the period, or was tried. `failed` of the `finished` did not arrive.
+
+    `all`: how many senders there are.
+    """
+
+    name: str
+    sent: int
+    queued: int
+    failed: int
+    finished: int
+    all: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,20 +228,23 @@ async def standing(conn: ReadConn, creators: Collection[CreatorId] | None = None
     return await fetch(conn, STANDING, _scope(creators), _count)
 
 
-async def since(conn: ReadConn, at: datetime, creators: Collection[CreatorId] | None = None) -> list[Count]:
-    """What was added since the beginning of an hour, at most nine days ago."""
-    return await fetch(conn, SINCE, {**_scope(creators), "since": at}, _count)
+async def senders(
+    conn: ReadConn, since: datetime, creators: Collection[CreatorId] | None = None, *, limit: int
+) -> list[Sender]:
+    """The first of them. `since`: the beginning of an hour, at most nine days ago."""
+    params = {**_scope(creators), "since": since, "sent": [bucket.value for bucket in SENT], "limit": limit}
+    return await fetch(conn, SENDERS, params, Sender)
 
 
 async def hours(
     conn: ReadConn, start: datetime, end: datetime, creators: Collection[CreatorId] | None = None
 ) -> list[Moment]:
-    """What was added in each hour of [start, end), both at the beginning of an hour."""
+    """What was added in each hour of [start, end), both at the beginning of an hour; not to what has not left."""
     return await fetch(conn, HOURS, {**_scope(creators), "since": start, "until": end}, _moment)
 
 
 async def minutes(conn: ReadConn, start: datetime, creators: Collection[CreatorId] | None = None) -> list[Moment]:
-    """What was added in each minute since then, at most 48 hours ago."""
+    """How many were taken in, and came to their end, in each minute since then, at most 48 hours ago."""
     return await fetch(conn, MINUTES, {**_scope(creators), "since": start}, _moment)
 
 
@@ -212,8 +252,8 @@ def _scope(creators: Collection[CreatorId] | None) -> dict[str, object]:
     return {"creators": None if creators is None else list(creators), "most": MOST_READ}
 
 
-def _count(creator: int, channel: str, bucket: str, n: int) -> Count:
-    return Count(CreatorId(creator), Channel(channel) if channel else None, Bucket(bucket), n)
+def _count(channel: str, bucket: str, n: int) -> Count:
+    return Count(Channel(channel) if channel else None, Bucket(bucket), n)
 
 
 def _moment(at: datetime, channel: str, bucket: str, n: int) -> Moment:

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from varsel.domain.ids import CreatorId
 from varsel.domain.notification import Channel
 from varsel.domain.tally import Bucket
-from varsel.tally.store import Count, Moment
+from varsel.tally.store import Count, Moment, Sender
 
 SENDERS_SHOWN: Final = 8
 MINUTES_SHOWN: Final = 60
@@ -27,10 +26,6 @@ GROUPS: Final[Mapping[str, frozenset[Bucket]]] = {
     "stopped": frozenset({Bucket.NOT_SENT}),
 }
 _GROUP_OF: Final = {bucket: group for group, buckets in GROUPS.items() for bucket in buckets}
-# What is in one of these has left us, or we tried.
-_SENT: Final = frozenset(
-    {Bucket.UNKNOWN, Bucket.ACCEPTED, Bucket.SETTLED, Bucket.EXPIRED, Bucket.DELIVERED, Bucket.FAILED}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +74,14 @@ class ChannelDay:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
-    name: str
-    sent: int
-    queued: int
-    failed: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Tallies:
     """What was read, of everybody or of one creator. `last_week`: of the same day, seven days ago."""
 
     standing: Sequence[Count]
-    today: Sequence[Count]
     hours: Sequence[Moment]
     last_week: Sequence[Moment]
     minutes: Sequence[Moment]
+    senders: Sequence[Sender]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,59 +102,26 @@ class Figures:
     others: int = field(default=0)  # senders that are not shown
 
 
-def figures(
-    tallies: Tallies, names: Mapping[CreatorId, str], *, now: datetime, day: tuple[datetime, datetime]
-) -> Figures:
-    """`day`: when the day of `now` begins and ends in Norway. `names`: of all senders that may be shown."""
-    now_by, today_by = _by_bucket(tallies.standing), _by_bucket(tallies.today)
-    senders = _senders(tallies)
+def figures(tallies: Tallies, *, now: datetime, day: tuple[datetime, datetime]) -> Figures:
+    """`day`: when the day of `now` begins and ends in Norway."""
+    standing, today = _by_bucket(tallies.standing), _by_bucket(tallies.hours)
     return Figures(
-        taken=today_by[Bucket.TAKEN],
+        taken=today[Bucket.TAKEN],
         rate=_rate(tallies.minutes, now),
-        scheduled=now_by[Bucket.SCHEDULED],
-        open=now_by[Bucket.OPEN],
-        handed=now_by[Bucket.ACCEPTED] + now_by[Bucket.UNKNOWN],
-        unsure=now_by[Bucket.UNKNOWN],
-        ends=_ends((count.bucket, count.n) for count in tallies.today),
+        scheduled=standing[Bucket.SCHEDULED],
+        open=standing[Bucket.OPEN],
+        handed=standing[Bucket.ACCEPTED] + standing[Bucket.UNKNOWN],
+        unsure=standing[Bucket.UNKNOWN],
+        ends=_ends(today.items()),
         hours=_hours(tallies, now, day),
         channels=[_channel(channel, tallies) for channel in Channel],
         minutes=_finished_by_minute(tallies.minutes, now),
-        senders=[_sender(id_, tallies, names[id_]) for id_ in senders[:SENDERS_SHOWN] if id_ in names],
-        others=max(len(senders) - SENDERS_SHOWN, 0),
+        senders=tallies.senders,
+        others=tallies.senders[0].all - len(tallies.senders) if tallies.senders else 0,
     )
 
 
-def shown_senders(tallies: Tallies) -> Sequence[CreatorId]:
-    """Those whose names are wanted."""
-    return _senders(tallies)[:SENDERS_SHOWN]
-
-
-def _senders(tallies: Tallies) -> Sequence[CreatorId]:
-    """Everybody who sent today, or has something waiting: who sent most comes first."""
-    sent: Counter[CreatorId] = Counter()
-    waiting: Counter[CreatorId] = Counter()
-    for count in tallies.today:
-        sent[count.creator] += count.n if count.bucket in _SENT else 0
-    for count in tallies.standing:
-        waiting[count.creator] += count.n if count.bucket in {Bucket.OPEN, Bucket.SCHEDULED} else 0
-    known = {id_ for id_ in (*sent, *waiting) if sent[id_] > 0 or waiting[id_] > 0}
-    return sorted(known, key=lambda id_: (-sent[id_], -waiting[id_], id_))
-
-
-def _sender(creator: CreatorId, tallies: Tallies, name: str) -> Sender:
-    today = _by_bucket(count for count in tallies.today if count.creator == creator)
-    standing = _by_bucket(count for count in tallies.standing if count.creator == creator)
-    ends = _ends(today.items())
-    finished = sum(max(ends.counts[group], 0) for group in ("delivered", "handed", "failed"))
-    return Sender(
-        name,
-        sum(max(today[bucket], 0) for bucket in _SENT),
-        standing[Bucket.OPEN] + standing[Bucket.SCHEDULED],
-        max(ends.counts["failed"], 0) / finished if finished else None,
-    )
-
-
-def _by_bucket(counts: Iterable[Count]) -> Counter[Bucket]:
+def _by_bucket(counts: Iterable[Count | Moment]) -> Counter[Bucket]:
     sums: Counter[Bucket] = Counter()
     for count in counts:
         sums[count.bucket] += count.n
@@ -205,7 +159,7 @@ def _channel(channel: Channel, tallies: Tallies) -> ChannelDay:
         if moment.channel is channel:
             by_hour.setdefault(moment.at, []).append((moment.bucket, moment.n))
     shares = [_ends(by_hour[at]).arrived for at in sorted(by_hour)]
-    today = _ends((count.bucket, count.n) for count in tallies.today if count.channel is channel)
+    today = _ends(pair for pairs in by_hour.values() for pair in pairs)
     return ChannelDay(channel, today, [share for share in shares if share is not None])
 
 

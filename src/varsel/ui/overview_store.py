@@ -16,12 +16,10 @@ from varsel.status.gauges import Gauges
 from varsel.status.gauges_store import read_gauges
 from varsel.tally import store as tally
 from varsel.ui import providers_store
-from varsel.ui.overview_figures import MINUTES_SHOWN, Figures, Tallies, figures, shown_senders
+from varsel.ui.overview_figures import MINUTES_SHOWN, SENDERS_SHOWN, Figures, Tallies, figures
 from varsel.ui.providers_store import Minute
 
 IDS: Final = "SELECT name, id FROM creator WHERE name = ANY(%(names)s)"
-
-NAMES: Final = "SELECT id, name FROM creator WHERE id = ANY(%(ids)s)"
 
 NEXT_DUE: Final = "SELECT min(wake_at) FROM orders WHERE state = 'Registered' AND wake_at IS NOT NULL"
 
@@ -70,14 +68,12 @@ async def read(conn: ReadConn, scopes: Collection[str | None], *, now: datetime,
 
 async def _figures(conn: ReadConn, creators: Collection[CreatorId] | None, now: datetime) -> Figures:
     day = start, end = oslo_day(now)
-    before, _ = oslo_day(start - _WEEK + timedelta(hours=12))
+    last_week = oslo_day(start - _WEEK + timedelta(hours=12))
     tallies = Tallies(
         await tally.standing(conn, creators),
-        await tally.since(conn, start, creators),
         await tally.hours(conn, start, end, creators),
-        await tally.hours(conn, before, oslo_day(before)[1], creators),
+        await tally.hours(conn, *last_week, creators),
         await tally.minutes(conn, now - timedelta(minutes=MINUTES_SHOWN + 1), creators),
+        await tally.senders(conn, start, creators, limit=SENDERS_SHOWN),
     )
-    wanted = {"ids": list(shown_senders(tallies))}
-    names = dict(await fetch(conn, NAMES, wanted, lambda id_, name: (CreatorId(id_), str(name))))
-    return figures(tallies, names, now=now, day=day)
+    return figures(tallies, now=now, day=day)
