@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser axe mail-system
+.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser axe mail-system screenshots
 
 setup: $(VENV)
 
@@ -56,6 +56,10 @@ format: $(VENV)
 
 docs: $(VENV)
 	@$(PY) docs/generate.py
+
+# The pictures of the documentation, as the tests see the pages.
+screenshots: $(VENV) browser
+	@VARSEL_SCREENSHOTS=docs/images .venv/bin/pytest -q tests/flow/test_every_page.py -k pictures
 
 bench: $(VENV)
 	@$(PY) -m bench

@@ -106,6 +106,11 @@ class Page:
         picture = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(picture["data"])
 
+    async def picture(self) -> bytes:
+        """What is in the window, as a small WebP."""
+        picture = await self.send("Page.captureScreenshot", format="webp", quality=85)
+        return base64.b64decode(picture["data"])
+
     async def send(self, method: str, **params: object) -> Any:
         """A DevTools command; see the DevTools protocol for what there is."""
         number = next(self._numbers)

@@ -73,3 +73,9 @@ def configure(level: str = "INFO") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("uvicorn.access", "mail.log", "aiohttp.access", "psycopg.pool"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+def places(error: BaseException) -> list[str]:
+    """Where an error came from, innermost last. Its message is not told: that may hold personal data."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    return [f"{frame.filename.rpartition('/varsel/')[2]}:{frame.lineno}" for frame in frames]

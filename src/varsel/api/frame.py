@@ -1,7 +1,6 @@
 """The frame around every route: paths, unexpected errors, and the one class of JSON routes (http-api 2, design 8)."""
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -19,7 +18,7 @@ from varsel.api.problems import Invalid, unavailable
 from varsel.api.schemas import Problem, ValidationProblem
 from varsel.domain.errors import Unavailable
 from varsel.issuer import CREATE_SCOPE
-from varsel.log import Log
+from varsel.log import Log, places
 
 log = Log(__name__)
 
@@ -109,7 +108,7 @@ class Frame:
                 await unavailable(Unavailable("the server")).response(Request(scope))(scope, receive, send)
         except Exception as e:  # noqa: BLE001 - a bug of ours; the caller hears 500 (http-api 5.4)
             # the message may hold personal data, so only the kind of error and the places are told
-            log.error("request failed", error=type(e).__name__, where=_places(e), path=_pattern(scope))
+            log.error("request failed", error=type(e).__name__, where=places(e), path=_pattern(scope))
             if started:
                 raise ConnectionAbortedError from None  # the server cuts the connection
             await Response(status_code=500)(scope, receive, send)
@@ -128,11 +127,6 @@ def methods_of(request: Request) -> str:
     found = [r for r in routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
     plain = [r for r in found if not r.param_convertors]
     return ", ".join(sorted({method for r in plain or found for method in r.methods or ()}))
-
-
-def _places(error: BaseException) -> list[str]:
-    frames = traceback.extract_tb(error.__traceback__)[-5:]
-    return [f"{frame.filename.rpartition('/varsel/')[2]}:{frame.lineno}" for frame in frames]
 
 
 def _pattern(scope: Scope) -> str:

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from varsel.clock import Clock
 from varsel.db import Conn, Database
 from varsel.domain.errors import Unavailable
-from varsel.log import Log
+from varsel.log import Log, places
 from varsel.settings import Settings
 from varsel.ui import access_store as store
 from varsel.ui.access_store import About, Ticket
@@ -124,15 +124,10 @@ class Access:
             except Unavailable:
                 return self._trouble(request)
             if who is None:
-                return RedirectResponse(f"{SIGN_IN}?to={quote(_here(request))}", 303, {"Cache-Control": "no-store"})
+                return _to_sign_in(request, f"to={quote(_here(request))}")
             if not who.may(role):
                 return self._refused(request, who)
-            try:
-                response = await show(request, who)
-            except NotFound:
-                response = self.missing(request, who)
-            except Unavailable:
-                return self._trouble(request)
+            response = await self._answered(request, who, show(request, who))
             if begun:
                 self._remember(response, begun)
             return response
@@ -145,18 +140,16 @@ class Access:
         async def answer(request: Request) -> Response:
             try:
                 who, _ = await self._who(request)
-                if who is None:
-                    return RedirectResponse(SIGN_IN, 303, {"Cache-Control": "no-store"})
-                form = await read_form(request, most_bytes)
-                if from_elsewhere(request) or not hmac.compare_digest(form.get(FORM_TOKEN, ""), who.form_token):
-                    return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
-                if not who.may(role):
-                    return self._refused(request, who)
-                return await act(request, who, form)
-            except NotFound:
-                return self.missing(request, who)
             except Unavailable:
                 return self._trouble(request)
+            if who is None:
+                return _to_sign_in(request)
+            form = await read_form(request, most_bytes)
+            if from_elsewhere(request) or not hmac.compare_digest(form.get(FORM_TOKEN, ""), who.form_token):
+                return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
+            if not who.may(role):
+                return self._refused(request, who)
+            return await self._answered(request, who, act(request, who, form))
 
         return Route(path, answer, methods=["POST"])
 
@@ -169,8 +162,32 @@ class Access:
 
         return Route(path + act, answer, methods=["GET"])
 
+    def lost(self) -> list[BaseRoute]:
+        """What no page answers: the front, and addresses that lead nowhere. They go last."""
+
+        async def nowhere(request: Request, who: Who) -> Response:
+            return self.missing(request, who)
+
+        async def front(_: Request) -> Response:
+            return back("/ui/")
+
+        return [Route("/ui", front, methods=["GET"]), self.page("/ui/{nowhere:path}", nowhere, Role.VIEWER)]
+
     def missing(self, request: Request, who: Who | None) -> Response:
         return self._pages.render(request, "missing.html", now=self._clock.now(), status=404, who=who)
+
+    async def _answered(self, request: Request, who: Who, answer: Awaitable[Response]) -> Response:
+        """The answer, or a page that says in words why there is none."""
+        try:
+            return await answer
+        except NotFound:
+            return self.missing(request, who)
+        except Unavailable:
+            return self._trouble(request)
+        except Exception as error:  # noqa: BLE001 - a bug of ours; only its kind and place are told, as for the API
+            path = getattr(request.scope.get("route"), "path", "")
+            log.error("request failed", error=type(error).__name__, where=places(error), path=path)
+            return self._pages.render(request, "failed.html", now=self._clock.now(), status=500, who=who)
 
     async def handle(self, who: Who, about: About) -> str:
         """What stands in an address for somebody: nobody else can open it, and nobody for long."""
@@ -224,6 +241,7 @@ class Access:
             openid=self._openid is not None,
             to=_local(request.query_params.get("to", "")),
             trouble=trouble,
+            ended="ended" in request.query_params and not trouble and not ticket,
             ticket=ticket,
         )
 
@@ -360,6 +378,12 @@ def _hash(secret: str) -> bytes:
 def _token(cookie: str) -> str:
     """Of this session's forms: nobody can make it who does not have the cookie."""
     return hmac.new(cookie.encode(), b"form", hashlib.sha256).hexdigest()
+
+
+def _to_sign_in(request: Request, query: str = "") -> Response:
+    """Who was signed in is told that the session is over."""
+    asked = "&".join(part for part in ("ended=yes" if COOKIE in request.cookies else "", query) if part)
+    return RedirectResponse(SIGN_IN + (f"?{asked}" if asked else ""), 303, {"Cache-Control": "no-store"})
 
 
 def _here(request: Request) -> str:

@@ -56,4 +56,5 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *SettingsPage(parts).routes(),
         *Audit(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
+        *parts.access.lost(),
     ]
