@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
-from varsel.bulk.owner import Bulk
 from varsel.bulk.turn import PlaceChain, Turns
 from varsel.clock import SystemClock
 from varsel.db import Database
@@ -149,9 +148,6 @@ class Parts:
             outages=self.registers.outages,
             withheld=self._withheld,
         )
-
-    def bulk(self) -> Bulk:
-        return Bulk(self.db, self.clock, identifiers_of(self.settings.registry), max_rows=self.settings.bulk.max_rows)
 
     def bulk_turns(self, place: PlaceChain) -> Turns:
         """`place`: `register_chain` of this process's `Register`."""

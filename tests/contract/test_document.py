@@ -38,7 +38,8 @@ def operations(document: Any) -> dict[str, Operation]:
 def contents(operation: Operation) -> Iterator[tuple[str, Any]]:
     """Of the request, and of every answer that has a body."""
     if "requestBody" in operation:
-        yield "request", operation["requestBody"]["content"]["application/json"]
+        for content in operation["requestBody"]["content"].values():
+            yield "request", content
     for status, answer in operation["responses"].items():
         for content in answer.get("content", {}).values():
             yield status, content

@@ -23,7 +23,7 @@ from bulk_world import (
     lines,
 )
 from varsel.bulk import store
-from varsel.bulk.job import Duplicates, JobState, Problem, RowProblem, RowState, Summary
+from varsel.bulk.job import Duplicates, Flaw, JobState, RowProblem, RowState, Summary
 from varsel.bulk.owner import NoSuchJob
 from varsel.bulk.retention import prune_bulk
 from varsel.bulk.table import BadFile
@@ -65,8 +65,8 @@ async def test_the_check_tells_bad_rows_by_line_and_column_repeats_and_how_the_o
     ready = await w.checked(PEOPLE)
     assert ready.job.state is JobState.READY
     assert ready.problems == [
-        RowProblem(6, "fnr", Problem.NOT_A_PERSON),
-        RowProblem(8, "navn", Problem.EMPTY),
+        RowProblem(6, "fnr", Flaw.NOT_A_PERSON),
+        RowProblem(8, "navn", Flaw.EMPTY),
     ]
     assert ready.repeated == [7]
     assert ready.job.summary == Summary(

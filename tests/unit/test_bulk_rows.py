@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from varsel.bulk.job import JobId, Kind, Problem, Wish
+from varsel.bulk.job import Flaw, JobId, Kind, Wish
 from varsel.bulk.keywords import fill, fold, names_in, unknown
 from varsel.bulk.result import harmless
 from varsel.bulk.rows import Checker, recipient_of
@@ -60,11 +60,11 @@ def test_keywords_are_found_whatever_their_case_and_css_is_none() -> None:
         (Kind.PERSON, INGRID, Recipient(national_identity_number=INGRID)),
         (Kind.PERSON, "148385 10036", Recipient(national_identity_number=INGRID)),
         (Kind.PERSON, "1916012086", Recipient(national_identity_number="01916012086")),  # as a spreadsheet keeps it
-        (Kind.PERSON, "1483851003", Problem.NOT_A_PERSON),
-        (Kind.PERSON, "310001007", Problem.NOT_A_PERSON),
-        (Kind.PERSON, "", Problem.EMPTY),
+        (Kind.PERSON, "1483851003", Flaw.NOT_A_PERSON),
+        (Kind.PERSON, "310001007", Flaw.NOT_A_PERSON),
+        (Kind.PERSON, "", Flaw.EMPTY),
         (Kind.ORGANISATION, "310 001 007", Recipient(organisation_number="310001007")),
-        (Kind.ORGANISATION, INGRID, Problem.NOT_AN_ORGANISATION),
+        (Kind.ORGANISATION, INGRID, Flaw.NOT_AN_ORGANISATION),
         (Kind.IDENTITY, INGRID, Recipient(national_identity_number=INGRID)),
         (Kind.IDENTITY, "310001007", Recipient(organisation_number="310001007")),
         (
@@ -72,32 +72,32 @@ def test_keywords_are_found_whatever_their_case_and_css_is_none() -> None:
             "urn:altinn:party:username:kari",
             Recipient(external_identity="urn:altinn:party:username:kari"),
         ),
-        (Kind.IDENTITY, "kari", Problem.NOT_AN_IDENTITY),
-        (Kind.EXTERNAL_IDENTITY, "urn:no:such:thing", Problem.NOT_AN_EXTERNAL_IDENTITY),
+        (Kind.IDENTITY, "kari", Flaw.NOT_AN_IDENTITY),
+        (Kind.EXTERNAL_IDENTITY, "urn:no:such:thing", Flaw.NOT_AN_EXTERNAL_IDENTITY),
         (Kind.EMAIL, "kari@example.com", Recipient(email="kari@example.com")),
-        (Kind.EMAIL, "kari", Problem.NOT_AN_EMAIL),
+        (Kind.EMAIL, "kari", Flaw.NOT_AN_EMAIL),
         (Kind.MOBILE, "+47 999 99 501", Recipient(mobile="+4799999501")),
         (Kind.MOBILE, "99999501", Recipient(mobile="+4799999501")),
         (Kind.MOBILE, "4799999501", Recipient(mobile="+4799999501")),
-        (Kind.MOBILE, "12", Problem.NOT_A_MOBILE),
+        (Kind.MOBILE, "12", Flaw.NOT_A_MOBILE),
     ],
 )
-def test_a_field_is_a_recipient_or_says_why_not(kind: Kind, value: str, expected: Recipient | Problem) -> None:
+def test_a_field_is_a_recipient_or_says_why_not(kind: Kind, value: str, expected: Recipient | Flaw) -> None:
     assert recipient_of(kind, value, NORWEGIAN) == expected
 
 
 @given(st.sampled_from(Kind), st.text(max_size=30))
 def test_any_field_is_a_recipient_or_a_problem(kind: Kind, value: str) -> None:
-    assert isinstance(recipient_of(kind, value.strip(), NORWEGIAN), Recipient | Problem)
+    assert isinstance(recipient_of(kind, value.strip(), NORWEGIAN), Recipient | Flaw)
 
 
 def test_a_row_says_its_problems_with_their_columns() -> None:
     found = checker().check(Row(7, ("12", "", "$recipientName$", "more")))
     assert [(p.line, p.column, p.problem) for p in found.problems] == [
-        (7, "", Problem.TOO_MANY_FIELDS),
-        (7, "Navn", Problem.EMPTY),
-        (7, "Sak", Problem.HAS_KEYWORD),
-        (7, "fnr", Problem.NOT_A_PERSON),
+        (7, "", Flaw.TOO_MANY_FIELDS),
+        (7, "Navn", Flaw.EMPTY),
+        (7, "Sak", Flaw.HAS_KEYWORD),
+        (7, "fnr", Flaw.NOT_A_PERSON),
     ]
     assert found.key is None
 
@@ -108,8 +108,8 @@ def test_a_text_that_is_too_long_or_links_elsewhere_is_told_before_it_is_sent() 
     bad = checker(content=strict).check(Row(3, (INGRID, "https://elsewhere.example/a", "1")))
     long = checker().check(Row(4, (INGRID, "æ" * 5_000, "1")))
     assert good.problems == ()
-    assert [p.problem for p in bad.problems] == [Problem.FORBIDDEN_LINK]
-    assert [p.problem for p in long.problems] == [Problem.TOO_LONG]
+    assert [p.problem for p in bad.problems] == [Flaw.FORBIDDEN_LINK]
+    assert [p.problem for p in long.problems] == [Flaw.TOO_LONG]
 
 
 def test_rows_repeat_each_other_when_recipient_and_used_fields_are_the_same() -> None:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from varsel.api import openapi
 from varsel.api.bodies import pascal
+from varsel.api.bulk import bulk_routes
 from varsel.api.composed import composed_routes
 from varsel.api.discovery import discovery_routes
 from varsel.api.explain import explain_routes
@@ -50,6 +51,7 @@ def create_app(parts: ApiParts, extra_routes: Sequence[BaseRoute] = ()) -> FastA
             *instant_routes(parts),
             *composed_routes(parts),
             *shipment_routes(parts),
+            *bulk_routes(parts),
             *explain_routes(parts),
             *support_routes(parts),
             *preview_routes(parts),

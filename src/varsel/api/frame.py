@@ -38,7 +38,8 @@ _READING: Final[Answers] = {413: Problem, 415: Problem}
 class JsonRoute(APIRoute):
     """Hands the raw request to its endpoint, which reads and checks it itself; the rest is there for OpenAPI.
 
-    `answers`: what every route can answer need not be named.
+    `answers`: what every route can answer need not be named. `file`: an example of a file in the place of a JSON body;
+    `text`: the type of answers that are told as text.
     `scope`: which the caller's token must have; None: anybody may call. The endpoint's name is the operation's.
     """
 
@@ -50,16 +51,20 @@ class JsonRoute(APIRoute):
         method: str,
         answers: Answers,
         body: type[Body] | None = None,
+        file: str | None = None,
+        text: str = "text/plain",
         parameters: Sequence[Parameter] = (),
         scope: str | None = CREATE_SCOPE,
         tags: Sequence[str] = (),
         deprecated: bool = False,
     ) -> None:
         self.body = body
+        self.file = file
+        self.text = text
         self.parameters = parameters
         self.scope = scope
         self.method = method
-        usual = {**_ALWAYS, **(_SECURED if scope else {}), **(_READING if body else {})}
+        usual = {**_ALWAYS, **(_SECURED if scope else {}), **(_READING if body or file else {})}
         self.answers = dict(sorted({**usual, **answers}.items()))
         super().__init__(
             path,

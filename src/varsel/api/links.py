@@ -30,6 +30,13 @@ _V2: Final = _to_views("$response.body#/notification/shipmentId")
 _ORDER: Final = _to_views("$response.body#/id")
 _SHIPMENT: Final = _to_views("$response.body#/shipmentId")
 
+_BULK: Final = {
+    name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+    for name in (
+        *("getBulkJob", "configureBulkJob", "confirmBulkJob", "pauseBulkJob", "resumeBulkJob", "stopBulkJob"),
+        "getBulkResult",
+    )
+}
 _ADDRESSES: Final = {
     name: {"operationId": name, "parameters": {"party_uuid": "$request.path.party_uuid"}}
     for name in ("readOwnAddresses", "deleteOwnAddresses")
@@ -80,6 +87,9 @@ LINKS: Final[Mapping[str, Links]] = {
     "addOfficialAddress": _OFFICIAL_ADDRESS,
     "readOfficialAddress": _OFFICIAL_ADDRESS,
     "changeOfficialAddress": _OFFICIAL_ADDRESS,
+    "uploadBulkFile": _BULK,
+    "getBulkJob": _BULK,
+    "configureBulkJob": _BULK,
     "createWebhook": _WEBHOOK,
     "getWebhook": _WEBHOOK,
 }

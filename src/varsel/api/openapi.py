@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 from varsel import __version__
 from varsel.api.answer_examples import ANSWERS, PROBLEMS
 from varsel.api.body_examples import BODIES
+from varsel.api.bulk_examples import BULK_ANSWERS, BULK_BODIES
 from varsel.api.fields import ANY_TEXT, NOT_BLANK
 from varsel.api.frame import JsonRoute, Parameter
 from varsel.api.links import LINKS
@@ -28,13 +29,15 @@ from varsel.domain.schemes import NORWEGIAN, Identifiers
 from varsel.issuer import CREATE_SCOPE
 
 JSON: Final = "application/json"
-TEXT: Final = "text/plain"
+CSV: Final = "text/csv"
 _EXAMPLES: Final = {
     **BODIES,
+    **BULK_BODIES,
     **PROFILE_BODIES,
     **SUPPRESSION_BODIES,
     **WEBHOOK_BODIES,
     **ANSWERS,
+    **BULK_ANSWERS,
     **PROFILE_ANSWERS,
     **SUPPRESSION_ANSWERS,
     **WEBHOOK_ANSWERS,
@@ -73,7 +76,7 @@ _SAID: Final = {
     404: "There is none, or not for this caller.",
     409: "It cannot be done in this state.",
     413: "The body is too large.",
-    415: "The body is not JSON in UTF-8.",
+    415: "The body is not of a type that is read here, which mostly is JSON in UTF-8.",
     422: "It is understood, and cannot be done: nothing is stored.",
     429: "Too often.",
     500: "A fault of ours. Nothing is known.",
@@ -131,7 +134,9 @@ def _operation(route: JsonRoute, names: set[str | None]) -> dict[str, Any]:
         "summary": f"{summary.removesuffix('.')}.",
         "security": _security(route.scope),
         "responses": {
-            str(status): _response(status, model, {n: k for n, k in links.items() if k["operationId"] in names})
+            str(status): _response(
+                status, model, {n: k for n, k in links.items() if k["operationId"] in names}, route.text
+            )
             for status, model in route.answers.items()
         },
     }
@@ -143,6 +148,8 @@ def _operation(route: JsonRoute, names: set[str | None]) -> dict[str, Any]:
         operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
     if route.body:
         operation["requestBody"] = {"required": True, "content": _content(route.body)}
+    if route.file:
+        operation["requestBody"] = {"required": True, "content": {CSV: _text(route.file)}}
     return operation
 
 
@@ -160,12 +167,16 @@ def _security(scope: str | None) -> list[dict[str, list[str]]]:
     return [bearer, {"platformAccessToken": []}] if scope == CREATE_SCOPE else [bearer]
 
 
-def _response(status: int, answer: type[BaseModel] | str | None, links: Mapping[str, Any]) -> dict[str, Any]:
+def _text(example: str) -> dict[str, Any]:
+    return {"schema": {"type": "string"}, "examples": {"example": {"value": example}}}
+
+
+def _response(status: int, answer: type[BaseModel] | str | None, links: Mapping[str, Any], text: str) -> dict[str, Any]:
     response: dict[str, Any] = {"description": _SAID[status]}
     if status in _HEADERS:
         response["headers"] = {name: {"required": True, **told} for name, told in _HEADERS[status].items()}
     if isinstance(answer, str):
-        response["content"] = {TEXT: {"schema": {"type": "string"}, "examples": {"example": {"value": answer}}}}
+        response["content"] = {text: _text(answer)}
     elif answer:
         response["content"] = _content(answer, PROBLEMS.get(status))
     if links and status < 300 and answer is not Problem:

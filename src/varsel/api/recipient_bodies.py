@@ -169,7 +169,7 @@ class _LookedUpBody(Body):
             findings.add(f"{path}.SmsSettings", "The channel needs SMS settings.")
         if self.fallback_on_failure and self.channel_schema not in PREFERRED_CHANNELS:
             findings.add(f"{path}.FallbackOnFailure", "Only EmailPreferred and SmsPreferred have another channel.")
-        self._check_resource(path, findings)
+        check_resource(self.resource_id, self.resource_action, f"{path}.", findings)
 
     def addressed(self, senders: SenderSettings) -> Addressed:
         email, sms = self.email_settings, self.sms_settings
@@ -184,11 +184,12 @@ class _LookedUpBody(Body):
             falls_back=self.fallback_on_failure,
         )
 
-    def _check_resource(self, path: str, findings: Findings) -> None:
-        resource = self.resource_id
-        if resource is not None and (not resource.startswith(_RESOURCE_PREFIX) or resource == _RESOURCE_PREFIX):
-            findings.add(f"{path}.ResourceId", f"The value must be {_RESOURCE_PREFIX} and an id.")
-        check_action(self.resource_action, resource, f"{path}.ResourceAction", findings)
+
+def check_resource(resource: str | None, action: str | None, path: str, findings: Findings) -> None:
+    """Http-api 7.7. `path` comes before the names of properties: empty, or with a dot at its end."""
+    if resource is not None and (not resource.startswith(_RESOURCE_PREFIX) or resource == _RESOURCE_PREFIX):
+        findings.add(f"{path}ResourceId", f"The value must be {_RESOURCE_PREFIX} and an id.")
+    check_action(action, resource, f"{path}ResourceAction", findings)
 
 
 class RecipientPersonBody(_LookedUpBody):

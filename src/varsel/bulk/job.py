@@ -102,7 +102,7 @@ class Wish:
         return (*texts, sms.body if sms else None, self.senders_reference)
 
 
-class Problem(StrEnum):
+class Flaw(StrEnum):
     """What is wrong with a row. Part of the public vocabulary: only ever added to."""
 
     TOO_MANY_FIELDS = "tooManyFields"
@@ -119,19 +119,19 @@ class Problem(StrEnum):
     REFUSED = "refused"
 
 
-PROBLEMS: Final[Mapping[Problem, str]] = {
-    Problem.TOO_MANY_FIELDS: "The row has more fields than there are columns.",
-    Problem.EMPTY: "The field is empty, and a text or the recipient needs it.",
-    Problem.NOT_A_PERSON: "This is no national identity number, nor any other that is taken here.",
-    Problem.NOT_AN_ORGANISATION: "This is no organisation number.",
-    Problem.NOT_AN_EXTERNAL_IDENTITY: "This is no URN of an email login or a user name.",
-    Problem.NOT_AN_IDENTITY: "This is neither a person, an organisation nor an external identity.",
-    Problem.NOT_AN_EMAIL: "This is no email address.",
-    Problem.NOT_A_MOBILE: "This is no mobile number with country code, nor a Norwegian one without.",
-    Problem.HAS_KEYWORD: "The field holds a keyword of the service, such as $recipientName$.",
-    Problem.TOO_LONG: "The SMS is too long with this row's fields.",
-    Problem.FORBIDDEN_LINK: "The text has a link that is not allowed, with this row's fields.",
-    Problem.REFUSED: "The order was refused: a fault of ours. The log has it.",
+FLAWS: Final[Mapping[Flaw, str]] = {
+    Flaw.TOO_MANY_FIELDS: "The row has more fields than there are columns.",
+    Flaw.EMPTY: "The field is empty, and a text or the recipient needs it.",
+    Flaw.NOT_A_PERSON: "This is no national identity number, nor any other that is taken here.",
+    Flaw.NOT_AN_ORGANISATION: "This is no organisation number.",
+    Flaw.NOT_AN_EXTERNAL_IDENTITY: "This is no URN of an email login or a user name.",
+    Flaw.NOT_AN_IDENTITY: "This is neither a person, an organisation nor an external identity.",
+    Flaw.NOT_AN_EMAIL: "This is no email address.",
+    Flaw.NOT_A_MOBILE: "This is no mobile number with country code, nor a Norwegian one without.",
+    Flaw.HAS_KEYWORD: "The field holds a keyword of the service, such as $recipientName$.",
+    Flaw.TOO_LONG: "The SMS is too long with this row's fields.",
+    Flaw.FORBIDDEN_LINK: "The text has a link that is not allowed, with this row's fields.",
+    Flaw.REFUSED: "The order was refused: a fault of ours. The log has it.",
 }
 
 
@@ -141,7 +141,7 @@ class RowProblem:
 
     line: int
     column: str
-    problem: Problem
+    problem: Flaw
 
 
 @dataclass(slots=True)

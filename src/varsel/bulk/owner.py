@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from varsel.bulk import row_store, store
 from varsel.bulk.job import Job, JobId, JobState, Progress, RowProblem, RowState, Wish
@@ -57,7 +57,7 @@ class Bulk:
         self._identifiers = identifiers
         self._max_rows = max_rows
 
-    async def upload(self, creator: str, name: str, file: BinaryIO) -> Job:
+    async def upload(self, creator: str, name: str, file: IO[bytes]) -> Job:
         """Store the rows of a file, which stays open. Raises `BadFile`; then nothing is kept."""
         table = await asyncio.to_thread(open_table, file, max_rows=self._max_rows)
         id_ = JobId(uuid7())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from varsel.bulk.table import MAX_FIELD, BadFile, Row, columns_of, fitted
 
@@ -35,7 +35,7 @@ class Table:
     rows: Iterator[Row]
 
 
-def open_table(file: BinaryIO, *, max_rows: int) -> Table:
+def open_table(file: IO[bytes], *, max_rows: int) -> Table:
     """Which kind of file it is, its own bytes tell. `file` can be sought in, and stays open.
 
     Raises `BadFile`, also while rows are read, for example when there are more than `max_rows`.
@@ -62,7 +62,7 @@ def _at_most(rows: Iterator[Row], most: int) -> Iterator[Row]:
         yield row
 
 
-def _open_csv(file: BinaryIO, start: bytes) -> tuple[tuple[str, ...], Iterator[Row]]:
+def _open_csv(file: IO[bytes], start: bytes) -> tuple[tuple[str, ...], Iterator[Row]]:
     if start.startswith(_UTF_16):
         raise BadFile("encoding", "The file is in UTF-16. Save it as CSV in UTF-8.")
     text = _Text(file, "utf-8-sig", errors="surrogateescape", newline="")

@@ -5,7 +5,7 @@ import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from varsel.bulk.job import PROBLEMS, Job, Problem, RowState
+from varsel.bulk.job import FLAWS, Flaw, Job, RowState
 from varsel.bulk.keywords import fold
 from varsel.bulk.row_store import Result
 from varsel.domain.notification import Channel, Reason, State, result_name
@@ -56,9 +56,9 @@ def _line(result: Result, place: int, words: Mapping[RowState, str]) -> Sequence
 
 def _why(result: Result) -> str:
     if result.problems:
-        return " ".join(f"{f'{p.column}: ' if p.column else ''}{PROBLEMS[p.problem]}" for p in result.problems)
+        return " ".join(f"{f'{p.column}: ' if p.column else ''}{FLAWS[p.problem]}" for p in result.problems)
     if result.state is RowState.FAILED and result.order is None:
-        return PROBLEMS[Problem.REFUSED]
+        return FLAWS[Flaw.REFUSED]
     return _WHY.get(result.state, "")
 
 

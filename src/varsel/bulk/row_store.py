@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from varsel.bulk.job import JobId, Problem, Progress, RowProblem, RowState
+from varsel.bulk.job import Flaw, JobId, Progress, RowProblem, RowState
 from varsel.bulk.rows import Checked
 from varsel.bulk.table import Row
 from varsel.db import Conn, ReadConn, copy_rows, execute, fetch, fetch_one, fetch_value
@@ -203,14 +203,14 @@ def _row(line: int, fields: list[str]) -> Row:
 
 
 def _packed(problems: Sequence[RowProblem]) -> str | None:
-    """Problem and column in turn; neither has a line break."""
+    """Flaw and column in turn; neither has a line break."""
     return "\n".join(f"{p.problem}\n{p.column}" for p in problems) or None
 
 
 def _unpacked(line: int, packed: list[str] | None) -> tuple[RowProblem, ...]:
     words = packed or []
     pairs = zip(words[::2], words[1::2], strict=True)
-    return tuple(RowProblem(line, column, Problem(problem)) for problem, column in pairs)
+    return tuple(RowProblem(line, column, Flaw(problem)) for problem, column in pairs)
 
 
 def _result(line: int, state: str, fields: list[str], packed: list[str] | None, order: Any, messages: Any) -> Result:

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from varsel.bulk.job import ADDRESSES, JobId, Kind, Problem, RowProblem, Wish
+from varsel.bulk.job import ADDRESSES, Flaw, JobId, Kind, RowProblem, Wish
 from varsel.bulk.keywords import fill, fold, names_in
 from varsel.bulk.table import Row
 from varsel.domain.address import e164, valid_email
@@ -63,22 +63,22 @@ class Checker:
         """The recipient and the fields that are used; then the texts, once those are right."""
         problems: list[RowProblem] = []
         if len(row.fields) > len(self._columns):
-            problems.append(RowProblem(row.line, "", Problem.TOO_MANY_FIELDS))
+            problems.append(RowProblem(row.line, "", Flaw.TOO_MANY_FIELDS))
         problems += [
             RowProblem(row.line, self._columns[place], wrong)
             for place in self._used
             if (wrong := _wrong_field(row.fields[place]))
         ]
         recipient = self.recipient(row)
-        if isinstance(recipient, Problem):
+        if isinstance(recipient, Flaw):
             problems.append(RowProblem(row.line, self._columns[self._recipient], recipient))
         if not problems:
             problems += [RowProblem(row.line, "", wrong) for wrong in self._wrong_texts(row)]
-        if problems or isinstance(recipient, Problem):
+        if problems or isinstance(recipient, Flaw):
             return Checked(row.line, tuple(problems))
         return Checked(row.line, (), self._key(recipient, row), recipient)
 
-    def recipient(self, row: Row) -> Recipient | Problem:
+    def recipient(self, row: Row) -> Recipient | Flaw:
         return recipient_of(self._wish.kind, row.fields[self._recipient], self._identifiers)
 
     def order(self, job: JobId, creator: str, row: Row, recipient: Recipient, now: datetime) -> tuple[Chain, Order]:
@@ -115,27 +115,27 @@ class Checker:
         said = "\0".join((who.lower(), *(row.fields[place] for place in self._used)))
         return hashlib.blake2b(said.encode(), digest_size=_KEY_BYTES).digest()
 
-    def _wrong_texts(self, row: Row) -> list[Problem]:
+    def _wrong_texts(self, row: Row) -> list[Flaw]:
         values, wrong = self._values(row), []
         sms, email = filled_sms(self._sms, values), filled_email(self._email, values)
         if sms and self._is_too_long(sms.body):
-            wrong.append(Problem.TOO_LONG)
+            wrong.append(Flaw.TOO_LONG)
         if self._content.links is Strictness.ENFORCE:
             html = email is not None and email.content_type is ContentType.HTML
             texts = [(sms.body, False)] if sms else []
             texts += [(email.subject, False), (email.body, html)] if email else []
             if any(self._content.wrong_links(text, markup=markup) for text, markup in texts):
-                wrong.append(Problem.FORBIDDEN_LINK)
+                wrong.append(Flaw.FORBIDDEN_LINK)
         return wrong
 
     def _is_too_long(self, text: str) -> bool:
         return len(text) > 4 * MAX_LINK_UNITS or not _fits(text, self._content)
 
 
-def recipient_of(kind: Kind, value: str, identifiers: Identifiers) -> Recipient | Problem:
+def recipient_of(kind: Kind, value: str, identifiers: Identifiers) -> Recipient | Flaw:
     """Spreadsheets drop the first digit of who was born on the first nine days of a month: it is put back."""
     if not value:
-        return Problem.EMPTY
+        return Flaw.EMPTY
     if kind in ADDRESSES:
         return _addressed(kind, value)
     if value.startswith("urn:"):
@@ -152,26 +152,26 @@ def recipient_of(kind: Kind, value: str, identifiers: Identifiers) -> Recipient 
     return _NO_SUCH[kind]
 
 
-_NO_SUCH: Final[Mapping[Kind, Problem]] = {
-    Kind.PERSON: Problem.NOT_A_PERSON,
-    Kind.ORGANISATION: Problem.NOT_AN_ORGANISATION,
-    Kind.EXTERNAL_IDENTITY: Problem.NOT_AN_EXTERNAL_IDENTITY,
-    Kind.IDENTITY: Problem.NOT_AN_IDENTITY,
+_NO_SUCH: Final[Mapping[Kind, Flaw]] = {
+    Kind.PERSON: Flaw.NOT_A_PERSON,
+    Kind.ORGANISATION: Flaw.NOT_AN_ORGANISATION,
+    Kind.EXTERNAL_IDENTITY: Flaw.NOT_AN_EXTERNAL_IDENTITY,
+    Kind.IDENTITY: Flaw.NOT_AN_IDENTITY,
 }
 
 
-def _addressed(kind: Kind, value: str) -> Recipient | Problem:
+def _addressed(kind: Kind, value: str) -> Recipient | Flaw:
     if kind is Kind.EMAIL:
-        return Recipient(email=value) if valid_email(value) else Problem.NOT_AN_EMAIL
+        return Recipient(email=value) if valid_email(value) else Flaw.NOT_AN_EMAIL
     plain = "".join(value.split())
     number = e164(plain) or e164(f"+{plain}")  # a spreadsheet drops the plus sign
-    return Recipient(mobile=number) if number else Problem.NOT_A_MOBILE
+    return Recipient(mobile=number) if number else Flaw.NOT_A_MOBILE
 
 
-def _wrong_field(value: str) -> Problem | None:
+def _wrong_field(value: str) -> Flaw | None:
     if not value:
-        return Problem.EMPTY
-    return Problem.HAS_KEYWORD if has_keyword(value) else None
+        return Flaw.EMPTY
+    return Flaw.HAS_KEYWORD if has_keyword(value) else None
 
 
 def filled_email(template: EmailTemplate | None, values: Mapping[str, str]) -> EmailTemplate | None:

@@ -4,7 +4,7 @@ import datetime
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 import openpyxl
 
@@ -15,7 +15,7 @@ _MAX_TEXTS: Final = 64 * 1024 * 1024  # the table of texts is held in memory
 _TEXTS: Final = "xl/sharedstrings.xml"
 
 
-def open_spreadsheet(file: BinaryIO) -> tuple[tuple[str, ...], Iterator[Row]]:
+def open_spreadsheet(file: IO[bytes]) -> tuple[tuple[str, ...], Iterator[Row]]:
     """The names of the columns, and the rows. Raises `BadFile`, also while rows are read."""
     _weigh(file)
     cells = _cells(file)
@@ -34,7 +34,7 @@ def _rows(cells: Iterator[tuple[int, list[str]]], width: int) -> Iterator[Row]:
             yield row
 
 
-def _weigh(file: BinaryIO) -> None:
+def _weigh(file: IO[bytes]) -> None:
     """A file of a few bytes can unpack to any size; what a member says of its size is also where reading it ends."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -46,7 +46,7 @@ def _weigh(file: BinaryIO) -> None:
         raise BadFile("too-large", "The spreadsheet is too large once it is unpacked. Save it as CSV.")
 
 
-def _cells(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+def _cells(file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not empty, with their numbers."""
     try:
         with warnings.catch_warnings():

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import uuid4
 
 from varsel.bulk import row_store, store
-from varsel.bulk.job import UNDER_WAY, Duplicates, Job, JobState, Problem, RowState, Summary
+from varsel.bulk.job import UNDER_WAY, Duplicates, Flaw, Job, JobState, RowState, Summary
 from varsel.bulk.rows import Checked, Checker
 from varsel.bulk.store import Token
 from varsel.bulk.table import Row
@@ -201,7 +201,7 @@ class Turns:
         placing: list[Awaitable[_Outcome]] = []
         for row in rows:
             recipient = checker.recipient(row)
-            assert not isinstance(recipient, Problem)  # checked
+            assert not isinstance(recipient, Flaw)  # checked
             placing.append(self._place_row(row.line, *checker.order(job.id, job.creator, row, recipient, now)))
         return placing
 

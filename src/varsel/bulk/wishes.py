@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from varsel.bulk.job import ADDRESSES, Kind, Problem, Wish
+from varsel.bulk.job import ADDRESSES, Flaw, Kind, Wish
 from varsel.bulk.keywords import fold, names_in, unknown
 from varsel.bulk.rows import recipient_of
 from varsel.domain.order import OrderChannel
@@ -86,5 +86,5 @@ def guess(columns: Sequence[str], rows: Sequence[Sequence[str]], identifiers: Id
 
 def _fits(kind: Kind, values: Sequence[str], identifiers: Identifiers) -> bool:
     """Most of them: a file may have a bad row."""
-    good = sum(not isinstance(recipient_of(kind, value, identifiers), Problem) for value in values)
+    good = sum(not isinstance(recipient_of(kind, value, identifiers), Flaw) for value in values)
     return 2 * good > len(values) or not values
