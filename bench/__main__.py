@@ -14,6 +14,7 @@ import uvloop
 from bench import accept, failover, fairness, instant, mail, overview, registries, road, stages, volume
 from bench.figures import Figure, save, show
 from bench.ground import Ground, Size
+from bench.to_many import run as send_to_many
 from varsel import log
 from varsel.cli.startup import spare_collector
 from varsel.embedded import Embedded
@@ -28,6 +29,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "pick-up": road.pick_up,
     "instant": instant.run,
     "volume": volume.run,
+    "bulk": send_to_many,
     "failover": failover.run,
     "fairness": fairness.run,
     "registries": registries.run,

@@ -85,8 +85,16 @@ async def test_a_file_is_uploaded_checked_confirmed_and_sent(api: Api, bulk: Bul
     ready = await checked(api, bulk)
     assert ready["state"] == "ready"
     assert ready["summary"] == {
-        "email": 0, "sms": 1, "both": 0, "reserved": 1, "withoutContact": 1, "blocked": 0,
-        "smsParts": 1, "repeated": 1, "currency": "NOK", "unpriced": 1,
+        "email": 0,
+        "sms": 1,
+        "both": 0,
+        "reserved": 1,
+        "withoutContact": 1,
+        "blocked": 0,
+        "smsParts": 1,
+        "repeated": 1,
+        "currency": "NOK",
+        "unpriced": 1,
     }
     assert [(p["line"], p["column"], p["problem"]) for p in ready["problems"]] == [(5, "fnr", "notAPerson")]
     assert ready["repeatedLines"] == [6]

@@ -128,3 +128,8 @@ def _local_token(where: Where, scopes: Collection[str]) -> str:
     if not where.org and not scopes:
         raise Refused(f"no token: say who you are\n{_WAYS}")
     return DevelopmentIssuer(home).mint(where.org, scopes or CREATOR_SCOPES, _LIFETIME)
+
+
+def address(where: Where, scopes: Collection[str] = ()) -> tuple[str, str]:
+    """Of the service, and a token for it; `scopes` as for `service`. For what the Python client does not do."""
+    return where.url or _url_of_settings(), where.token or _local_token(where, scopes)

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "sign-in": _Command(
         "sign_in", "sign_in", "Print a link that signs somebody in to the pages: once, within ten minutes."
     ),
+    "send": _Command("send", "send", "Send to many: one message for each row of a file."),
     "import": _Command("import_", "import_", "Load contact data of one KIND into the registers' local copies."),
     "generate": _Command(
         "import_", "generate", "Write synthetic people and organisations into FOLDER, one file for each kind."
