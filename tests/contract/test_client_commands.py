@@ -164,6 +164,7 @@ async def test_who_has_no_token_is_told_how_to_get_one(api: Api, tmp_path: Path)
 async def test_a_service_that_is_not_there_is_told_with_what_to_do(api: Api) -> None:
     down = await varsel(api, "preview", *EMAIL, url="http://127.0.0.1:1", code=1)
     assert "varsel up" in down.output
+    assert "trying again in" in down.output
 
 
 # Following

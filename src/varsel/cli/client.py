@@ -23,6 +23,7 @@ from varsel.client import Refused as No
 DEFAULT_URL: Final = "http://localhost:5090"
 
 _LIFETIME: Final = timedelta(hours=1)
+_PATIENCE: Final = timedelta(seconds=5)
 _WAYS: Final = """\
   in a sandbox: --org NAME, or VARSEL_ORG, orders as that creator with a token of the local issuer
   elsewhere: --token, or VARSEL_TOKEN, with a token of the service's issuer (Maskinporten, say)"""
@@ -57,9 +58,7 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def service(
-    where: Where, scopes: Collection[str] = (), *, within: timedelta = timedelta(seconds=60)
-) -> Iterator[Varsel]:
+def service(where: Where, scopes: Collection[str] = (), *, within: timedelta = _PATIENCE) -> Iterator[Varsel]:
     """The service; what it refuses, or does not answer, ends the command with what to do.
 
     `scopes`: of a token that the local issuer makes; none: those of a creator.
@@ -69,7 +68,7 @@ def service(
         client = Varsel(where.url or _url_of_settings(), token, within=within)
     except ValueError as e:
         raise Refused(f"--url: {e}") from None
-    with client, saying_who_must_act():
+    with client, _telling_repeats(), saying_who_must_act():
         yield client
 
 
@@ -100,13 +99,22 @@ def _what_to_do(error: Unavailable) -> str:
     return "Nothing was stored: try again. Is the service running (`varsel up`), and is --url right?"
 
 
-def tell_repeats() -> None:
-    """On standard error, that a command still tries."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("varsel.client")
-    logger.addHandler(handler)
+class _Teller(logging.Handler):
+    """Says on standard error that a command still tries."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
+
+
+@contextmanager
+def _telling_repeats() -> Iterator[None]:
+    teller, logger = _Teller(), logging.getLogger("varsel.client")
+    logger.addHandler(teller)
     logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
 
 
 def _url_of_settings() -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from varsel.cli.client import Where, client_options, service, tell_repeats
+from varsel.cli.client import Where, client_options, service
 from varsel.cli.refused import Refused
 from varsel.client import FeedEntry
 
@@ -32,8 +32,6 @@ def feed(after: int | None, cursor: Path | None, follow: bool, as_json: bool, wh
     An entry is shown before its number is kept: after a kill the last one may be shown again, and none is left out.
     """
     start = after if after is not None else _kept(cursor)
-    if follow:
-        tell_repeats()
     with service(where) as varsel:
         try:
             for entry in varsel.feed(start, follow=follow):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import timedelta
 from typing import Any, Final
 
 import click
@@ -12,7 +11,6 @@ from varsel.cli.client import Where, client_options, service
 _PATH: Final = "/registry/api/v1/lookup"
 _STDIN: Final = "-"
 _MAX_AT_ONCE: Final = 100
-_PATIENCE: Final = timedelta(seconds=5)
 _SCOPE: Final = "altinn:profile.support.admin"
 
 
@@ -42,7 +40,7 @@ def lookup(
         raise click.UsageError("--reveal needs a --reason")
     body = {"resourceId": resource, "reveal": reveal, "reason": reason}
     parts = [asked[start : start + _MAX_AT_ONCE] for start in range(0, len(asked), _MAX_AT_ONCE)]
-    with service(where, (_SCOPE,), within=_PATIENCE) as api:
+    with service(where, (_SCOPE,)) as api:
         known = [entry for part in parts for entry in api.call("POST", _PATH, {**body, "identifiers": part})["known"]]
     if as_json:
         click.echo(json.dumps(known, indent=2, ensure_ascii=False))

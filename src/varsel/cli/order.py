@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import click
@@ -12,6 +12,8 @@ from varsel.cli.client import Where, client_options, service
 from varsel.cli.durations import Duration
 from varsel.cli.order_options import Given, order_options
 from varsel.client import InstantEmail, InstantSms, OrderReceipt, RecipientEmail, RecipientSms, ShipmentReceipt, Varsel
+
+_PATIENCE: Final = timedelta(minutes=1)
 
 
 @click.command()
@@ -29,7 +31,7 @@ def order(given: Given, instant: bool, lives: timedelta, follow: bool, as_json: 
     lost, the command asks again. To run the command again, give it an --idempotency-id.
     """
     place = _placing(given, lives, instant=instant)
-    with service(where) as varsel:
+    with service(where, within=_PATIENCE) as varsel:
         receipt = place(varsel)
         if as_json:
             click.echo(json.dumps(receipt.raw, ensure_ascii=False, indent=None if follow else 2))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from varsel.cli.client import Where, client_options, service, tell_repeats
+from varsel.cli.client import Where, client_options, service
 from varsel.cli.durations import Duration
 from varsel.client import Message, NotEnded, Shipment, Varsel
 
@@ -46,7 +46,6 @@ def follow_shipment(varsel: Varsel, shipment: UUID, *, within: timedelta | None 
         if sys.stdout.isatty() and not as_json:
             found = _live(varsel, shipment, within or _FOR_EVER)
         else:
-            tell_repeats()
             show = _echo_json if as_json else _Lines().show
             found = varsel.wait_for_fate(shipment, within=within or _FOR_EVER, on_change=show)
     except NotEnded as e:
