@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-from bench.figures import Bound, Figure, percentile
+from bench.figures import Bound, Figure, number, percentile
 from bench.ground import Ground
 from bench.processes import Failed, api, settings_file
 from varsel.db import Conn, Database, execute, fetch_value
@@ -98,7 +98,7 @@ async def run(ground: Ground) -> list[Figure]:
         watched, _ = await _look(ground, db, watchers=_WATCHERS)
     details = {"seconds to fill": filled, "seconds to count once": counted}
     return [
-        _figure(f"overview, {notifications:,} notifications".replace(",", " "), alone, empty, kilobytes, details),
+        _figure(f"overview with {number(notifications)} notifications", alone, empty, kilobytes, details),
         _figure(f"the same while {_WATCHERS} watch it live", watched, empty, kilobytes, {}),
     ]
 

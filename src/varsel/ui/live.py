@@ -42,6 +42,11 @@ class Live(Generic[T]):
     def is_full(self) -> bool:
         return self._watching.total() >= MOST_STREAMS or self._stopping.is_set()
 
+    @property
+    def latest(self) -> T | None:
+        """About a second old at most; None when nobody watches."""
+        return self._latest if self._reading and not self._reading.done() else None
+
     async def watch(self, scope: str | None) -> AsyncGenerator[T, None]:
         """Readings, each newer than the one before, for `LONGEST` or until the process ends; the first may lack it."""
         self._watching[scope] += 1

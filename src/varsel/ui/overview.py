@@ -82,7 +82,9 @@ class Overview:
         return [access.page(PATH, self.show, Role.VIEWER), access.page(EVENTS, self.stream, Role.VIEWER)]
 
     async def show(self, request: Request, who: Who) -> Response:
-        reading = await self._read([who.creator])
+        reading = self._live.latest
+        if reading is None or who.creator not in reading.of:
+            reading = await self._read([who.creator])
         values = self._values(reading, _view(request, self._parts, who), live=False)
         return self._parts.pages.render(request, "overview.html", now=reading.at, who=who, **values)
 
