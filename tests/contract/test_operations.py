@@ -205,6 +205,7 @@ async def test_what_waits_shows_by_age_and_depth(api: Api, scrape: Callable[[], 
     api.road.clock.advance(timedelta(seconds=90))
     told = await scrape()
     assert (told["varsel_oldest_due_order_age_seconds"], told["varsel_due_orders"]) == (90, 1)
+    assert told["varsel_scheduled_recipients"] == 1
     worker = await api.road.worker()
     await worker.resolution.resolve_due(Lane.ORDINARY)
     api.road.clock.advance(timedelta(seconds=30))
@@ -213,6 +214,8 @@ async def test_what_waits_shows_by_age_and_depth(api: Api, scrape: Callable[[], 
     assert told['varsel_oldest_unclaimed_notification_age_seconds{channel="email"}'] == 30
     assert told['varsel_unclaimed_notifications{channel="email"}'] == 1
     assert told['varsel_unclaimed_notifications{channel="sms"}'] == 0
+    assert told['varsel_notifications{bucket="open",channel="email"}'] == 1
+    assert (told["varsel_scheduled_recipients"], told['varsel_notifications{bucket="open",channel="sms"}']) == (0, 0)
     assert told['varsel_processes_alive{kind="worker"}'] == 1
     await worker.mail.send_due()
     await until(lambda: worker.mail.idle)
@@ -227,6 +230,7 @@ async def test_what_waits_shows_by_age_and_depth(api: Api, scrape: Callable[[], 
     await api.road.run()
     told = await scrape()
     assert (told["varsel_unknown_notifications"], told["varsel_possible_duplicates_total"]) == (0, 1)
+    assert told['varsel_notifications{bucket="accepted",channel="email"}'] == 1
 
 
 async def test_an_order_that_waits_for_its_register_is_old_and_one_for_later_is_not(

@@ -6,6 +6,7 @@ The figures are the database's: every API process tells the same, so alarms take
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -21,12 +22,14 @@ from starlette.routing import BaseRoute, Route
 from varsel.api.operators import Operators
 from varsel.api.parts import ApiParts
 from varsel.api.registry_gauges import registry_gauges
+from varsel.api.tally_gauges import tally_gauges
 from varsel.db import DatabaseError
 from varsel.domain.errors import Unavailable
 from varsel.domain.schedule import SendWindow
 from varsel.registry_sync.store import Status, statuses
 from varsel.status.gauges import MAX_COUNTED, Gauges
 from varsel.status.gauges_store import read_gauges
+from varsel.tally.store import Count, standing
 from varsel.webhooks.states import WebhookState
 
 PATH: Final = "/metrics"
@@ -56,7 +59,7 @@ class _Readings(Collector):
     def __init__(self, parts: ApiParts, machine: Callable[[], float]) -> None:
         self._parts = parts
         self._machine = machine
-        self._last: tuple[Gauges, list[Status]] | None = None
+        self._last: _Reading | None = None
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
@@ -67,11 +70,12 @@ class _Readings(Collector):
                 self._last = await self._read()
                 self._read_at = self._machine()
 
-    async def _read(self) -> tuple[Gauges, list[Status]] | None:
+    async def _read(self) -> "_Reading | None":
         now = self._parts.clock.now()
         try:
             async with asyncio.timeout(_MAX_WAIT_SECONDS), self._parts.database.reading() as conn:
-                return await read_gauges(conn, now=now, opened=self._opened(now)), await statuses(conn)
+                gauges = await read_gauges(conn, now=now, opened=self._opened(now))
+                return _Reading(gauges, await statuses(conn), await standing(conn))
         except (Unavailable, DatabaseError, TimeoutError):
             return None
 
@@ -85,13 +89,21 @@ class _Readings(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("varsel_database_up", "Whether the database answered.", value=self._last is not None)
         if self._last:
-            last, registers = self._last
+            last = self._last.gauges
             yield from _ages(last)
             yield from _depths(last)
             yield from _processes(last)
             yield from _webhooks(last)
             yield _dropped_mail(last)
-            yield from registry_gauges(registers)
+            yield from registry_gauges(self._last.registers)
+            yield from tally_gauges(self._last.standing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    gauges: Gauges
+    registers: Sequence[Status]
+    standing: Sequence[Count]
 
 
 def _age(g: Gauges, since: datetime | None) -> float:
