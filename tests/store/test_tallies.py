@@ -10,8 +10,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from road import Road
+from road import Road, until
 from tallies import LONG_AGO, assert_tallies_agree, recount, tallied
 from varsel.clock import ManualClock
 from varsel.db import Database, execute, fetch, fetch_value
@@ -22,8 +23,11 @@ from varsel.domain.order import Recipient
 from varsel.domain.tally import Bucket, bucket_of
 from varsel.migrate import known_migrations
 from varsel.orders.cancel import Cancellation, cancel_order
+from varsel.settings import Settings
 from varsel.tally import store
 from varsel.tally.fold import fold_tallies, prune_tallies
+from varsel.wiring import open_parts
+from varsel.worker.run import run_worker
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -108,6 +112,24 @@ async def test_many_that_fold_at_once_take_everything_up_once(road: Road) -> Non
             ("kari", 5),
             ("ola", 5),
         ]
+
+
+async def test_a_worker_folds_by_itself(road: Road, dsn: str) -> None:
+    await road.place(recipients=people(5), requested_send_time=datetime.now(UTC) + timedelta(days=1))
+    parts = await open_parts(Settings(database_url=SecretStr(dsn)), dsn, name="test", connections=4)
+    stop = asyncio.Event()
+    working = asyncio.create_task(run_worker(parts, stop, only=("sweep",)))
+    try:
+        await until(lambda: is_folded(road), seconds=60)
+    finally:
+        stop.set()
+        await working
+        await parts.close()
+    assert await standing(road) == {Bucket.SCHEDULED: 5}
+
+
+async def is_folded(road: Road) -> bool:
+    return bool(await road.value("SELECT EXISTS (SELECT FROM tally_total) AND NOT EXISTS (SELECT FROM tally_delta)"))
 
 
 async def test_a_fold_that_is_undone_leaves_what_it_had_taken_up(road: Road) -> None:
