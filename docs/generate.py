@@ -1,4 +1,6 @@
-"""Writes `docs/states.md` from the tables that the code obeys, and the meanings of settings that the pages show.
+"""Writes `docs/states.md` from the tables that the code obeys, `docs/api-reference.md` from the OpenAPI document.
+
+Also the meanings of settings that the pages show.
 
 `make docs` runs it; tests compare what it writes with what there is.
 """
@@ -132,5 +134,8 @@ def _plain(markdown: str) -> str:
 
 
 if __name__ == "__main__":
+    import reference  # beside this file, which is where Python looks first
+
     MEANINGS.write_text(meanings(), encoding="utf-8")
     FILE.write_text(document(), encoding="utf-8")
+    reference.FILE.write_text(reference.document(), encoding="utf-8")

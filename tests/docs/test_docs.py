@@ -130,6 +130,11 @@ def test_the_pages_say_of_each_setting_what_the_list_says() -> None:
     assert generator["MEANINGS"].read_text(encoding="utf-8") == generator["meanings"](), "run: make docs"
 
 
+def test_the_api_reference_is_what_the_service_publishes() -> None:
+    reference = runpy.run_path(str(DOCS / "reference.py"))
+    assert text_of("docs/api-reference.md") == reference["document"](), "run: make docs"
+
+
 def test_no_page_speaks_of_makers_machines_or_indexes() -> None:
     forbidden = re.compile(r"\b(?:pypi|npmjs|crates)\b|/work/|/root/|\bTODO\b|\bFIXME\b", re.IGNORECASE)
     assert [page for page in PAGES if forbidden.search(page.read_text(encoding="utf-8"))] == []

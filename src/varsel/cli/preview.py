@@ -46,10 +46,9 @@ def _print_order(part: OrderPreview) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    title = (
-        f"{part.type} at {part.requested_send_time:%Y-%m-%d %H:%M:%S}Z{', if its condition agrees' * part.conditional}"
-    )
-    table = Table("By", "To", "Leaves", "Parts", "Says", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    condition = ", if its condition agrees" * part.conditional
+    click.echo(f"{part.type} at {part.requested_send_time:%Y-%m-%d %H:%M:%S}Z{condition}")
+    table = Table("By", "To", "Leaves", "Parts", "Says", box=box.SIMPLE_HEAD)
     for recipient in part.recipients:
         for message in recipient.messages:
             leaves = f"{message.leaves_at:%Y-%m-%d %H:%M}Z" if message.leaves_at else "never"

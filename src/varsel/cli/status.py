@@ -13,7 +13,7 @@ from varsel.cli.durations import Duration
 from varsel.client import Message, NotEnded, Shipment, Varsel
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 _FOR_EVER: Final = timedelta(days=3650)
 
@@ -61,26 +61,27 @@ def _live(varsel: Varsel, shipment: UUID, within: timedelta) -> Shipment:
     from rich.live import Live  # noqa: PLC0415 - commands that show no table need not load it
 
     with Live(refresh_per_second=4) as live:
-        return varsel.wait_for_fate(shipment, within=within, on_change=lambda found: live.update(_table(found)))
+        return varsel.wait_for_fate(shipment, within=within, on_change=lambda found: live.update(_shown(found)))
 
 
 def _print(found: Shipment) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    Console(width=None if sys.stdout.isatty() else 132).print(_table(found))
+    Console(width=None if sys.stdout.isatty() else 132).print(_shown(found))
 
 
-def _table(found: Shipment) -> "Table":
+def _shown(found: Shipment) -> "Group":
     from rich import box  # noqa: PLC0415
+    from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    title = f"{found.shipment_id}  {found.senders_reference or ''}  {found.status}  {_time(found.last_update)}"
-    table = Table("By", "To", "Status", "Since", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    known = (str(found.shipment_id), found.senders_reference, found.status, _time(found.last_update))
+    table = Table("By", "To", "Status", "Since", box=box.SIMPLE_HEAD)
     for message in found.recipients:
         table.add_row(message.type, message.destination or "–", _coloured(message), _time(message.last_update))
     if not found.recipients:
         table.add_row("", "no message yet" if not found.ended else "no message", "", "")
-    return table
+    return Group("  ".join(filter(None, known)), table)
 
 
 class _Lines:
