@@ -61,7 +61,7 @@ SELECT uuidv7(), {_ORDER_ID.format(n="(n / 10)")}, 1 + (n / 10) %% %(creators)s,
        kind BETWEEN 960 AND 974,
        CASE WHEN kind BETWEEN 975 AND 984 THEN 'Failed_Bounced' WHEN kind BETWEEN 985 AND 989
             THEN 'Failed_RecipientReserved' END,
-       1, now() - interval '9 days' * random(), now() + interval '1 day',
+       CASE WHEN kind < 998 THEN 1 ELSE 0 END, now() - interval '9 days' * random(), now() + interval '1 day',
        CASE WHEN kind IN (995, 996, 997, 999) THEN now() + interval '1 hour' END,
        CASE WHEN kind < 975 OR kind BETWEEN 990 AND 997 THEN now() END,
        'kari.' || n || '@mottaker.example',

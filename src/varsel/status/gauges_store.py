@@ -104,19 +104,37 @@ SELECT (SELECT count(*)
 """
 
 
+async def read_ages(
+    conn: ReadConn, *, now: datetime, opened: datetime
+) -> tuple[datetime | None, dict[Channel, datetime]]:
+    """`oldest_due` and `oldest_unclaimed` of `Queues`. `opened`: when the send window opened last."""
+    params = {"now": now, "limit": MAX_COUNTED, "postponed": _POSTPONED_AT_MOST, "opened": opened}
+    oldest_due = await fetch_one(conn, OLDEST_DUE, params, lambda at: at)
+    return oldest_due, dict(await fetch(conn, OLDEST_UNCLAIMED, params, lambda channel, at: (Channel(channel), at)))
+
+
+async def live_processes(conn: ReadConn) -> dict[str, int]:
+    """How many, by kind."""
+    return dict(await fetch(conn, WORKERS, {}, lambda kind, n: (str(kind), int(n))))
+
+
+async def webhook_states(conn: ReadConn) -> dict[str, int]:
+    """How many webhooks are in each."""
+    return dict(await fetch(conn, WEBHOOKS, {}, lambda state, n: (str(state), int(n))))
+
+
 async def read_gauges(conn: ReadConn, *, now: datetime, opened: datetime) -> Gauges:
     """`opened`: when the send window opened last."""
-    params: dict[str, Any] = {"now": now, "limit": MAX_COUNTED, "postponed": _POSTPONED_AT_MOST, "opened": opened}
-    oldest_due = await fetch_one(conn, OLDEST_DUE, params, lambda at: at)
-    unclaimed = dict(await fetch(conn, OLDEST_UNCLAIMED, params, lambda channel, at: (Channel(channel), at)))
+    params: dict[str, Any] = {"now": now, "limit": MAX_COUNTED}
+    oldest_due, unclaimed = await read_ages(conn, now=now, opened=opened)
     queues = await fetch_one(conn, DEPTHS, params, lambda *row: _queues(oldest_due, unclaimed, *row))
     doubts = await fetch_one(conn, DOUBTS, params, Doubts)
     assert queues is not None
     assert doubts is not None
     providers = await fetch(conn, PROVIDERS, {}, ProviderGauge)
-    workers = dict(await fetch(conn, WORKERS, {}, lambda kind, n: (str(kind), int(n))))
+    workers = await live_processes(conn)
     dropped = dict(await fetch(conn, DROPPED_MAIL, {}, lambda kind, n: (str(kind), int(n))))
-    states = dict(await fetch(conn, WEBHOOKS, {}, lambda state, n: (str(state), int(n))))
+    states = await webhook_states(conn)
     webhooks = await fetch_one(conn, BEHIND, params, partial(WebhookGauge, states))
     assert webhooks is not None
     return Gauges(now, queues, doubts, tuple(providers), workers, dropped, webhooks)

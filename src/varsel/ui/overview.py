@@ -137,7 +137,7 @@ class Overview:
             "chart": chart_of(figures.hours),
             "line_of": line_of,
             "next_due": service.next_due if service else None,
-            "ready_since": _ready_since(service),
+            "ready_since": service.oldest_unclaimed if service else None,
             "waiting": _longest(service, reading.at),
             "everybody": service is not None,
             "notices": list(_notices(shown, reading.at)) if shown else None,
@@ -149,39 +149,32 @@ def _view(request: Request, parts: UiParts, who: Who) -> _View:
     return _View(who.creator, who.may(Role.OPERATOR) and who.creator is None, parts.pages.language(request))
 
 
-def _ready_since(service: Service | None) -> datetime | None:
-    return min(service.gauges.queues.oldest_unclaimed.values(), default=None) if service else None
-
-
 def _longest(service: Service | None, now: datetime) -> tuple[str, datetime] | None:
     """What has waited longest although it could go on: an order or a message, and since when."""
     if service is None:
         return None
-    queues = service.gauges.queues
-    found = [("order", queues.oldest_due), ("message", min(queues.oldest_unclaimed.values(), default=None))]
+    found = (("order", service.oldest_due), ("message", service.oldest_unclaimed))
     waiting = [(at, kind) for kind, at in found if at is not None and at <= now]
     return (min(waiting)[1], min(waiting)[0]) if waiting else None
 
 
 def _notices(service: Service, now: datetime) -> Iterator[Notice]:
-    gauges = service.gauges
     for provider in service.providers:
         if not provider.takes:
             family = "stopped" if provider.stopped else "failed"
             says: dict[str, object] = {"name": provider.name, "why": provider.detail or "–"}
             yield Notice(family, "provider", f"/ui/ops/providers#p-{provider.name}", says)
-    if not gauges.workers.get("worker"):
+    if not service.workers:
         yield Notice("failed", "no_worker", PATH)
-    oldest = gauges.queues.oldest_due
-    if oldest and now - oldest > _LATE:
+    if service.oldest_due and now - service.oldest_due > _LATE:
         yield Notice("attention", "late", "/ui/orders", {})
-    if gauges.queues.reports_dead:
-        yield Notice("attention", "dead", "/ui/ops/deadletters", {"n": gauges.queues.reports_dead})
+    if service.dead:
+        yield Notice("attention", "dead", "/ui/ops/deadletters", {"n": service.dead})
     for register in service.registers:
         if register.state in {"error", "needs_resync"}:
             yield Notice("attention", "register", "/ui/ops/registries", {"name": register.feed})
-    if paused := gauges.webhooks.states.get("paused"):
-        yield Notice("attention", "webhooks", PATH, {"n": paused})
+    if service.paused_webhooks:
+        yield Notice("attention", "webhooks", "/ui/ops/webhooks", {"n": service.paused_webhooks})
 
 
 def _provider_lines(service: Service) -> Sequence[ProviderLine]:

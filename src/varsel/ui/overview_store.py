@@ -12,8 +12,7 @@ from varsel.domain.ids import CreatorId
 from varsel.domain.schedule import oslo_day
 from varsel.registry_sync import store as registers
 from varsel.registry_sync.store import Status
-from varsel.status.gauges import Gauges
-from varsel.status.gauges_store import read_gauges
+from varsel.status import gauges_store
 from varsel.tally import store as tally
 from varsel.ui import providers_store
 from varsel.ui.overview_figures import MINUTES_SHOWN, SENDERS_SHOWN, Figures, Tallies, figures
@@ -23,15 +22,25 @@ IDS: Final = "SELECT name, id FROM creator WHERE name = ANY(%(names)s)"
 
 NEXT_DUE: Final = "SELECT min(wake_at) FROM orders WHERE state = 'Registered' AND wake_at IS NOT NULL"
 
+DEAD: Final = "SELECT count(*) FROM (SELECT FROM delivery_report WHERE state = 'dead' LIMIT %(limit)s) q"
+
+MOST_DEAD: Final = 1_000
 _WEEK: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How the service does, whoever sends: not for somebody of one creator."""
+    """How the service does, whoever sends: not for somebody of one creator.
 
-    gauges: Gauges
+    `oldest_…`: since when the first of them waits. `dead`: delivery reports, counted up to `MOST_DEAD`.
+    """
+
+    oldest_due: datetime | None
+    oldest_unclaimed: datetime | None
     next_due: datetime | None
+    workers: int
+    dead: int
+    paused_webhooks: int
     providers: list[State]
     minutes: list[Minute]
     registers: list[Status]
@@ -56,14 +65,24 @@ async def read(conn: ReadConn, scopes: Collection[str | None], *, now: datetime,
         of[scope] = await _figures(conn, creators, now)
     service = None
     if None in scopes:
-        service = Service(
-            await read_gauges(conn, now=now, opened=opened),
-            await fetch_value(conn, NEXT_DUE, {}),
-            await pool_admin_store.states(conn),
-            await providers_store.pulse(conn),
-            await registers.statuses(conn),
-        )
+        service = await _service(conn, now, opened)
     return Reading(now, of, service)
+
+
+async def _service(conn: ReadConn, now: datetime, opened: datetime) -> Service:
+    """Each statement reads the beginning of an index, or a small table."""
+    oldest_due, unclaimed = await gauges_store.read_ages(conn, now=now, opened=opened)
+    return Service(
+        oldest_due,
+        min(unclaimed.values(), default=None),
+        await fetch_value(conn, NEXT_DUE, {}),
+        (await gauges_store.live_processes(conn)).get("worker", 0),
+        int(await fetch_value(conn, DEAD, {"limit": MOST_DEAD})),
+        (await gauges_store.webhook_states(conn)).get("paused", 0),
+        await pool_admin_store.states(conn),
+        await providers_store.pulse(conn),
+        await registers.statuses(conn),
+    )
 
 
 async def _figures(conn: ReadConn, creators: Collection[CreatorId] | None, now: datetime) -> Figures:
