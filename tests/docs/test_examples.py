@@ -21,8 +21,8 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
     *("README.md", "docs/api.md", "docs/chains.md", "docs/instant.md", "docs/previews.md", "docs/webhooks.md"),
-    *("docs/client.md", "docs/cli.md"),
-    *("docs/sandbox.md", "docs/quick-start.md"),  # they move the clock
+    *("docs/client.md", "docs/cli.md", "docs/cookbook.md", "docs/from-altinn.md", "docs/from-govuk-notify.md"),
+    *("docs/sandbox.md", "docs/quick-start.md", "docs/first-notification.md"),  # they move the clock
 )
 PORT: Final = "localhost:5090"
 BLOCK: Final = re.compile(
@@ -115,6 +115,13 @@ def test_every_page_does_what_it_says(service: Service, tmp_path: Path) -> None:
     assert "rolig.fjord@example.com Email_Delivered True" in printed["docs/client.md"]
     assert "Hello ROLIG FJORD" in printed["docs/cli.md"]
     assert "Order_Completed" in printed["docs/cli.md"]
+    assert "send a letter on paper" in printed["docs/cookbook.md"]
+    assert "Email_Delivered" in printed["docs/from-govuk-notify.md"]
+    first = printed["docs/first-notification.md"]
+    assert "1 of 1 reached: 1 by email, 0 by SMS." in first
+    assert first.count("Delivered") >= 2
+    assert first.count("not reached") == 2
+    assert '"text":"Your letter is unread."' in first
     for promised in ("Delivered", "Failed_RecipientReserved", "Failed_RecipientNotIdentified"):
         assert f'"status":"{promised}"' in printed["docs/quick-start.md"]
     assert '"text":"It is tomorrow."' in printed["docs/quick-start.md"]
