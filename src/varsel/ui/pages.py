@@ -3,6 +3,7 @@
 A page works without its script; nothing in it is inline, and nothing comes from another host.
 """
 
+import gzip
 import hashlib
 import re
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ _LINK: Final = re.compile(r"(?:https?://|www\.)\S+|\b[\w-]+(?:\.[\w-]+)*\.[a-z]{
 @dataclass(frozen=True, slots=True)
 class _Static:
     content: bytes
+    packed: bytes
     media_type: str
     url: str
 
@@ -53,7 +55,8 @@ def _static_files() -> dict[str, _Static]:
         content = file.read_bytes()
         digest = hashlib.sha256(content).hexdigest()[:12]
         media_type = _TYPES[file.name.rpartition(".")[2]]
-        files[f"{digest}/{file.name}"] = _Static(content, media_type, f"/ui/static/{digest}/{file.name}")
+        packed = gzip.compress(content, mtime=0)
+        files[f"{digest}/{file.name}"] = _Static(content, packed, media_type, f"/ui/static/{digest}/{file.name}")
     return files
 
 
@@ -160,7 +163,10 @@ class Pages:
         headers = {
             "Cache-Control": f"public, max-age={_YEAR_SECONDS}, immutable",
             "X-Content-Type-Options": "nosniff",
+            "Vary": "Accept-Encoding",
         }
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
         return Response(file.content, media_type=file.media_type, headers=headers)
 
     async def _set_theme(self, request: Request) -> Response:

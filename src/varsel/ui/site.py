@@ -17,6 +17,7 @@ from varsel.ui.providers import Providers
 from varsel.ui.quotas import Quotas
 from varsel.ui.recipient import RecipientPage
 from varsel.ui.registries import Registries
+from varsel.ui.sandbox_registries import SandboxRegistries
 from varsel.ui.search import Search
 from varsel.ui.send import Send
 from varsel.ui.settings_page import SettingsPage
@@ -56,5 +57,6 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *SettingsPage(parts).routes(),
         *Audit(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
+        *(SandboxRegistries(parts).routes() if parts.settings.sandbox.enabled else ()),
         *parts.access.lost(),
     ]

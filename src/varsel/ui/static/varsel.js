@@ -150,6 +150,23 @@ async function keepFresh() {
   setTimeout(keepFresh, REFRESH_MS);
 }
 
+// What is under way is looked at until it has come; then the page is still.
+async function lookAgain() {
+  if (!document.hidden) {
+    try {
+      const fresh = await read(location.pathname);
+      for (const part of all("[data-live]", fresh)) {
+        const old = one(`[data-live="${part.dataset.live}"]`);
+        if (old && old.innerHTML !== part.innerHTML) old.innerHTML = part.innerHTML;
+      }
+      if (!one("[data-pending]", fresh)) return;
+    } catch {
+      // it is asked again
+    }
+  }
+  setTimeout(lookAgain, REFRESH_MS);
+}
+
 async function copy(button) {
   await navigator.clipboard.writeText(one(`#${button.dataset.copies}`).textContent);
   const [label, spoken] = [one("span", button), one("[role=status]", button.parentElement)];
@@ -254,3 +271,4 @@ showCurrent();
 if (one(".inbox")) setTimeout(keepFresh, REFRESH_MS);
 all("[data-previews]").forEach(previews);
 one("#summary")?.focus();
+if (one("[data-pending]")) setTimeout(lookAgain, REFRESH_MS);
