@@ -1,7 +1,8 @@
 """A proxy between a client and the service that loses what it is told to lose. Each client has a path of its own."""
 
+import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -44,6 +45,25 @@ class Proxy:
         return f"{self.url}/{name}"
 
 
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def listening(handle: Handle, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server that answers everything so; its port."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    await site.start()
+    server: Any = site._server
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        await runner.cleanup()
+
+
 @asynccontextmanager
 async def proxy_to(port: int) -> AsyncIterator[Proxy]:
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as service:
@@ -54,18 +74,9 @@ async def proxy_to(port: int) -> AsyncIterator[Proxy]:
             script = proxy.scripts[name]
             return await _answer(request, service, f"/{rest}", script.popleft() if script else None)
 
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server: Any = site._server
-        proxy = Proxy(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        try:
+        async with listening(handle) as own:
+            proxy = Proxy(f"http://127.0.0.1:{own}")
             yield proxy
-        finally:
-            await runner.cleanup()
 
 
 async def _answer(

@@ -6,13 +6,16 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
+from aiohttp import web
 
+from certificates import tls_for
 from client_world import stored
-from proxying import Fault, Proxy, proxy_to
+from proxying import Fault, Proxy, listening, proxy_to
 from serving import HOUR, Api
 from varsel.client import (
     AsyncVarsel,
@@ -85,9 +88,10 @@ def address(api: Api) -> str:
 class Both:
     """The two clients behind one door: each call is made by the one that it is about."""
 
-    def __init__(self, url: str, token: str, *, waits: bool, within: timedelta = timedelta(seconds=20)) -> None:
-        self._sync = Varsel(url, token, within=within) if waits else None
-        self._async = AsyncVarsel(url, token, within=within)
+    def __init__(self, url: str, token: str, *, waits: bool, **how: Any) -> None:
+        how = {"within": timedelta(seconds=20), **how}
+        self._sync = Varsel(url, token, **how) if waits else None
+        self._async = AsyncVarsel(url, token, **how)
 
     async def __call__(self, name: str, *given: Any, **more: Any) -> Any:
         if self._sync:
@@ -213,6 +217,64 @@ async def test_with_an_id_of_ones_own_the_whole_program_may_run_again(api: Api, 
             with pytest.raises(Unavailable):
                 await client("order", order)
     assert await stored(api) == ["letter-114"]
+
+
+async def test_threads_share_a_client_and_connections_are_used_again(api: Api) -> None:
+    with Varsel(address(api), token(api)) as client:
+        orders = [asyncio.to_thread(lambda: [client.order(ORDER) for _ in range(5)]) for _ in range(8)]
+        receipts = [receipt for some in await asyncio.gather(*orders) for receipt in some]
+        assert len(client._connections._idle) <= 8
+    assert await stored(api) == sorted({receipt.idempotency_id for receipt in receipts})
+    assert len(receipts) == 40
+
+
+@both
+async def test_a_connection_that_the_service_has_closed_meanwhile_costs_no_try(
+    waits: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = asyncio.Event()
+
+    async def answer_and_close(request: web.Request) -> web.Response:
+        def close() -> None:
+            assert request.transport
+            request.transport.close()
+            asyncio.get_running_loop().call_soon(closed.set)
+
+        asyncio.get_running_loop().call_later(0.05, close)
+        return web.json_response([])
+
+    caplog.set_level("INFO", logger="varsel.client")
+    async with (
+        listening(answer_and_close) as port,
+        Both(f"http://127.0.0.1:{port}", "token", waits=waits) as client,
+    ):
+        for _ in range(2):
+            assert await client("call", "GET", "/") == []
+            await closed.wait()
+            closed.clear()
+    assert caplog.messages == []
+
+
+@both
+async def test_who_cannot_prove_to_be_the_service_hears_no_order(api: Api, tmp_path: Path, waits: bool) -> None:
+    heard: list[str] = []
+
+    async def hear(request: web.Request) -> web.Response:
+        heard.append(request.path)
+        return web.json_response([])
+
+    server, trusting = tls_for("localhost", tmp_path)
+    async with listening(hear, server) as port:
+        url = f"https://localhost:{port}"
+        async with Both(url, token(api), waits=waits, within=timedelta(seconds=1)) as client:
+            with pytest.raises(Unavailable, match=r"(?i)certificate") as told:
+                await client("order", ORDER)
+            assert not told.value.outcome_unknown
+        assert heard == []
+        async with Both(url, token(api), waits=waits, context=trusting) as client:
+            for _ in range(3):
+                await client("call", "GET", "/notifications/api/v1/future/shipment/feed")
+    assert len(heard) == 3
 
 
 # Every kind of call
