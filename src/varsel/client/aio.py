@@ -15,6 +15,7 @@ import aiohttp
 from varsel.client.address import USER_AGENT, base_of
 from varsel.client.answers import Cancellation, FeedEntry, OrderReceipt, Preview, Shipment
 from varsel.client.calls import Calls
+from varsel.client.errors import untrusted
 from varsel.client.exchange import MAX_ANSWER_BYTES, Lost, Pause, Reply, Request, Steps
 from varsel.client.orders import ComposedEmail, InstantEmail, InstantSms, OrderChain
 from varsel.client.repeat import Clock
@@ -160,6 +161,8 @@ class AsyncVarsel:
                         return Lost("the answer is too long", sent=True)
                 found = {name.lower(): value for name, value in answer.headers.items()}
                 return Reply(answer.status, found, bytes(content))
+        except aiohttp.ClientConnectorCertificateError as e:
+            raise untrusted(self._base, e.certificate_error) from None
         except aiohttp.ClientConnectorError as e:
             return Lost(f"{self._base} does not answer: {e.strerror or type(e).__name__}", sent=False)
         except (aiohttp.ClientError, OSError) as e:  # time-outs are the latter

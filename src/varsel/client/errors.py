@@ -36,7 +36,7 @@ class NotEnded(VarselError):
 
 
 class Unexpected(VarselError):
-    """Something answered, but not as this API does: another program, or a proxy's own page."""
+    """Something is there, but not this API: another program, a proxy's own page, a certificate that is not trusted."""
 
 
 class Refused(VarselError):
@@ -122,6 +122,12 @@ def refusal(reply: Reply) -> VarselError:
     if 400 <= reply.status < 500:
         return _KINDS.get(reply.status, Refused)(reply)
     return Unexpected(f"status {reply.status} is not one of this API's answers")
+
+
+def untrusted(url: str, error: Exception) -> VarselError:
+    """Whoever is there cannot prove to be the service: trying again is of no use."""
+    why = getattr(error, "verify_message", "") or type(error).__name__
+    return Unexpected(f"the certificate of {url} is not trusted: {why}")
 
 
 def _problem(content: bytes) -> dict[str, Any]:

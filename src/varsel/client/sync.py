@@ -14,6 +14,7 @@ from uuid import UUID
 from varsel.client.address import USER_AGENT, base_of
 from varsel.client.answers import Cancellation, FeedEntry, OrderReceipt, Preview, Shipment
 from varsel.client.calls import Calls
+from varsel.client.errors import untrusted
 from varsel.client.exchange import MAX_ANSWER_BYTES, Lost, Pause, Reply, Request, Steps
 from varsel.client.orders import ComposedEmail, InstantEmail, InstantSms, OrderChain
 from varsel.client.repeat import Clock
@@ -152,6 +153,9 @@ class _Connections:
             sent = True
             connection.request(request.method, self._base.path + request.path, request.body, _headers(request, token))
             reply = _reply(connection, deadline)
+        except ssl.SSLCertVerificationError as e:
+            connection.close()
+            raise untrusted(self._base.geturl(), e) from None
         except (OSError, http.client.HTTPException) as e:
             connection.close()
             return Lost(_why(self._base, e), sent)
