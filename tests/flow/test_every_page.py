@@ -3,6 +3,7 @@
 With `VARSEL_SCREENSHOTS` set to a folder the same walk takes the pictures of the documentation (`make screenshots`).
 """
 
+import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 import inbox_data
 from axe import violations
 from browser import Page, browser_page
-from orders_world import INGRID, World, fill, world
+from orders_world import BAKERY, INGRID, RESERVED, World, fill, world
 from serving import serving
 from site_parts import ui_parts
 from varsel.clock import SystemClock
@@ -91,8 +92,8 @@ def settings() -> Settings:
 @asynccontextmanager
 async def walk(database: Database) -> AsyncIterator[Walk]:
     async with world(database, ago=timedelta(minutes=40)) as w:
-        orders = await fill(w)
         await inbox_data.fill(database)
+        orders = await fill(w)
         hook = await _operations(w)
         rules = Rules(w.road.window, timedelta(hours=48), timedelta(seconds=60))
         parts = replace(
@@ -321,15 +322,31 @@ async def test_without_the_database_the_pages_say_so(database: Database) -> None
 # Pictures
 
 
+WATER: Final = "Vannet blir stengt i Strandveien 4-28 onsdag 25. november kl. 09-14. Tapp opp drikkevann før det."
 PICTURES: Final = {
     "overview": "/ui/",
     "orders": "/ui/orders",
     "order": "/ui/orders/{id}",
     "recipient": "/ui/recipients/{handle}",
+    "send": "/ui/send",
     "providers": "/ui/ops/providers",
     "webhook": "/ui/ops/webhooks/{id}",
     "inbox": "/sandbox",
 }
+
+
+async def write(page: Page) -> None:
+    """An order, as somebody writes it."""
+    fields = {
+        "[name=creator]": "Fjordvik kommune",
+        "#add": f"{INGRID}\n{BAKERY}\n{RESERVED}\n+4740000417",
+        "#subject": "Vannet stenges i Strandveien onsdag",
+        "#body": f"Hei\n\nVi bytter ut en vannledning. {WATER}",
+        "#sms": f"Fjordvik kommune: {WATER} Mer på fjordvik.example/vann",
+    }
+    for selector, text in fields.items():
+        await page.evaluate(f"document.querySelector('{selector}').value = {json.dumps(text)}")
+    await page.click_through("[name=do][value=preview]:not(.sr)")
 
 
 async def test_the_pictures_of_the_documentation_are_taken_and_small(database: Database, tmp_path: Path) -> None:
@@ -338,6 +355,9 @@ async def test_the_pictures_of_the_documentation_are_taken_and_small(database: D
         await page.look(width=1200, height=900, language="en")
         for name, route in PICTURES.items():
             await arrive(page, w, route)
+            if name == "send":
+                await write(page)
+            await page.evaluate("document.activeElement.blur()")
             picture = await page.picture()
             assert len(picture) < 150_000, name
             (folder / f"{name}.webp").write_bytes(picture)
