@@ -216,6 +216,16 @@ def test_migrate_finds_the_database_of_the_running_home(shared_home: Path) -> No
     assert run("migrate", "--home", str(shared_home)).stdout == "The schema is up to date.\n"
 
 
+def test_commands_find_the_running_service_wherever_it_answers(
+    running: tuple[subprocess.Popen[str], int], shared_home: Path
+) -> None:
+    port = running[1]
+    signed_in = run("sign-in", "--home", str(shared_home)).stdout
+    assert signed_in.startswith(f"http://localhost:{port}/ui/sign-in/with/")
+    asked = run("status", "019ab000-0000-7000-8000-000000000000", "--org", "ttd", "--home", str(shared_home))
+    assert "404" in asked.stderr  # it answers, and knows no such order
+
+
 def test_commands_that_need_a_database_say_how_to_get_one(home: Path) -> None:
     for command in ("api", "worker", "migrate"):
         refused = run(command, "--home", str(home))

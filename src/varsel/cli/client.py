@@ -20,7 +20,7 @@ from varsel.cli.refused import Refused
 from varsel.client import Forbidden, Unauthorised, Unavailable, Unexpected, Varsel, VarselError
 from varsel.client import Refused as No
 
-DEFAULT_URL: Final = "http://localhost:5090"
+_DEFAULT_URL: Final = "http://localhost:5090"
 
 _LIFETIME: Final = timedelta(hours=1)
 _PATIENCE: Final = timedelta(seconds=5)
@@ -47,7 +47,7 @@ def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, where=Where(url, token, org, home), **more)
 
     options = (
-        click.option("--url", envvar="VARSEL_URL", help=f"Of the service.  [default: of the settings, {DEFAULT_URL}]"),
+        click.option("--url", envvar="VARSEL_URL", help="Of the service.  [default: the running `varsel up`]"),
         click.option("--token", envvar="VARSEL_TOKEN", help="A bearer token.  [default: one of the local issuer]"),
         click.option("--org", envvar="VARSEL_ORG", help="The creator that a token of the local issuer is for."),
         click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Of the local issuer."),
@@ -65,7 +65,7 @@ def service(where: Where, scopes: Collection[str] = (), *, within: timedelta = _
     """
     token = where.token or _local_token(where, scopes)
     try:
-        client = Varsel(where.url or _url_of_settings(), token, within=within)
+        client = Varsel(_own_url(where), token, within=within)
     except ValueError as e:
         raise Refused(f"--url: {e}") from None
     with client, _telling_repeats(), saying_who_must_act():
@@ -117,13 +117,20 @@ def _telling_repeats() -> Iterator[None]:
         logger.removeHandler(teller)
 
 
-def _url_of_settings() -> str:
+def _own_url(where: Where) -> str:
     """Settings stand in variables, or in the file that VARSEL_CONFIG names: without it none need be loaded."""
-    if "VARSEL_CONFIG" not in os.environ:
-        return os.environ.get("VARSEL_SERVER__BASE_URL", DEFAULT_URL)
-    from varsel.cli.startup import load_settings  # noqa: PLC0415 - see above
+    if where.url:
+        return where.url
+    if "VARSEL_CONFIG" in os.environ:
+        from varsel.cli.startup import load_settings, own_address  # noqa: PLC0415 - see above
 
-    return load_settings().server.base_url
+        return own_address(load_settings({"VARSEL_HOME": where.home}))
+    if named := os.environ.get("VARSEL_SERVER__BASE_URL"):
+        return named
+    from varsel.cli.homes import home_of_client  # noqa: PLC0415 - see above
+    from varsel.embedded.place import running_address  # noqa: PLC0415
+
+    return running_address(home_of_client(where.home)) or _DEFAULT_URL
 
 
 def _local_token(where: Where, scopes: Collection[str]) -> str:
@@ -140,4 +147,4 @@ def _local_token(where: Where, scopes: Collection[str]) -> str:
 
 def address(where: Where, scopes: Collection[str] = ()) -> tuple[str, str]:
     """Of the service, and a token for it; `scopes` as for `service`. For what the Python client does not do."""
-    return where.url or _url_of_settings(), where.token or _local_token(where, scopes)
+    return _own_url(where), where.token or _local_token(where, scopes)

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from varsel import log
-from varsel.cli.startup import Refused, database_url, load_settings, saying_what_is_missing, with_database
+from varsel.cli.startup import (
+    Refused,
+    database_url,
+    load_settings,
+    own_address,
+    saying_what_is_missing,
+    with_database,
+)
 from varsel.db import Database
 from varsel.migrate import pending_migrations
 from varsel.ui.access import Role, issue_ticket
@@ -38,4 +45,4 @@ def sign_in(name: str, roles: tuple[str, ...], creator: str | None, home: Path |
 
     with saying_what_is_missing():
         path = asyncio.run(run())
-    click.echo(settings.server.base_url.rstrip("/") + path)
+    click.echo(own_address(settings).rstrip("/") + path)

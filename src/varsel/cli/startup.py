@@ -20,7 +20,7 @@ import pydantic
 from varsel import settings
 from varsel.cli.refused import Refused as Refused  # noqa: PLC0414 - commands that load settings find it here
 from varsel.domain.errors import Unavailable
-from varsel.embedded.place import default_home, make_folder, running_dsn
+from varsel.embedded.place import default_home, make_folder, running_address, running_dsn
 from varsel.settings import Settings
 
 
@@ -65,6 +65,12 @@ def with_database(chosen: Settings) -> Settings:
             f"Start one, name its --home, or set VARSEL_DATABASE_URL"
         )
     return chosen.model_copy(update={"database_url": pydantic.SecretStr(dsn)})
+
+
+def own_address(chosen: Settings) -> str:
+    """Where people reach the service: as the settings say, else where the `varsel up` of the home answers."""
+    known = "base_url" in chosen.server.model_fields_set
+    return chosen.server.base_url if known else running_address(home_of(chosen)) or chosen.server.base_url
 
 
 def with_suppression_key(chosen: Settings) -> Settings:

@@ -28,7 +28,7 @@ from varsel.cli.startup import (
     refuse_unsafe,
     with_suppression_key,
 )
-from varsel.embedded.place import ServerError, hold_home, make_folder
+from varsel.embedded.place import ADDRESS_FILE, ServerError, hold_home, make_folder, write_private
 from varsel.embedded.server import Embedded
 from varsel.log import Log
 from varsel.log import configure as configure_log
@@ -109,10 +109,12 @@ def _run(chosen: Settings, given: dict[str, object], listener: socket.socket, *,
         bring_up_to_date(url)
         variables = given | _handed_over(chosen, home, url, port=listener.getsockname()[1])
         final = load_settings(variables)
+        write_private(home / ADDRESS_FILE, final.server.base_url)
         processes = Processes(_specs(workers, listener, sandbox=final.sandbox.enabled), environment(variables))
         try:
             _tend(processes, server, final)
         finally:
+            (home / ADDRESS_FILE).unlink(missing_ok=True)
             listener.close()
             deadline = time.monotonic() + _ALL_STOPS_WITHIN
             processes.stop(_CHILDREN_STOP_WITHIN)

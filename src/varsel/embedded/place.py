@@ -24,6 +24,7 @@ from varsel.log import Log
 log = Log(__name__)
 
 ROOT_HOME: Final = Path("/var/lib/varsel")
+ADDRESS_FILE: Final = "address"
 _ACCOUNTS: Final = ("varsel", "postgres", "nobody")  # initdb wants a passwd entry, and refuses root
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -48,6 +49,16 @@ def default_home() -> Path:
 
 def running_dsn(home: Path) -> str | None:
     """How to connect to the server that another process runs in `home`; None when none runs, or not yet."""
+    return _of_running(home, "database.dsn")
+
+
+def running_address(home: Path) -> str | None:
+    """Where the `varsel up` of this home answers; None when none runs, or not yet."""
+    return _of_running(home, ADDRESS_FILE)
+
+
+def _of_running(home: Path, name: str) -> str | None:
+    """What a file of a home says, while its process lives."""
     try:
         with (home / "supervisor.lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -55,7 +66,7 @@ def running_dsn(home: Path) -> str | None:
         return None
     except BlockingIOError:
         with contextlib.suppress(FileNotFoundError):
-            return (home / "database.dsn").read_text().strip()
+            return (home / name).read_text().strip()
     return None
 
 
