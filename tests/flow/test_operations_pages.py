@@ -20,6 +20,7 @@ from serving import serving
 from site_parts import ui_parts
 from varsel.db import Database, execute, fetch
 from varsel.delivery import pool_admin_store, pool_store
+from varsel.delivery.deadletters import covered
 from varsel.delivery.ports import Verdict
 from varsel.domain.ids import uuid7
 from varsel.domain.notification import Channel, State
@@ -421,7 +422,7 @@ async def test_dead_letters_are_paged_without_gaps_or_repeats(w: World, jonas: V
     )
 )
 def test_only_harmless_words_of_a_report_are_shown(payload: dict[str, str | int]) -> None:
-    for name, value in deadletters.covered(payload).items():
+    for name, value in covered(payload).items():
         assert value == "•••••" or (name == "state" and "@" not in str(value))
 
 
