@@ -5,16 +5,18 @@ Not for its rate alone: afterwards every row must have one fate, and an order of
 
 import asyncio
 import csv
+import json
 import os
 import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, Final
@@ -32,6 +34,7 @@ _KILLED_AT: Final = 0.3  # of the rows, ordered
 _READY_WITHIN: Final = 120.0
 _ENDED_WITHIN: Final = 1_800.0
 _PAUSE: Final = 0.5
+_QUIET: Final = 15.0  # s
 _HOURS: Final = timedelta(hours=2)
 _WISH: Final = {
     "recipientColumn": "fnr",
@@ -57,6 +60,21 @@ class _Memory:
                 status = Path(f"/proc/{pid}/status").read_text().splitlines()
                 peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
                 self.peaks[kind] = max(self.peaks[kind], peak // 1024)
+
+
+@dataclass
+class _Quiet:
+    """Nothing more will come by itself. `since`: when the last row moved."""
+
+    since: float = 0.0
+    last: Any = None
+
+    def reached(self, told: Any) -> bool:
+        counts, now = told["counts"], time.monotonic()
+        if counts != self.last:
+            self.last, self.since = counts, now
+        under_way = counts["ready"] + counts["ordered"]
+        return "done" in told or (not under_way and now - self.since > _QUIET)
 
 
 async def run(ground: Ground) -> list[Figure]:
@@ -86,8 +104,11 @@ def _measure(folder: Path, rows: int) -> list[Figure]:
     with _up(home, port) as process:
         again = time.monotonic()
         look = partial(memory.look, process.pid)
+        quiet = _Quiet()
+        told = _until(service, job["id"], quiet.reached, look)
+        ended, lost = quiet.since, told["counts"]["handed"]
+        _advance(port)  # reports died with the simulators: the messages that wait for them come to their end
         done = _until(service, job["id"], lambda told: "done" in told, look)
-        ended = time.monotonic()
         service.save_result(job["id"], folder / "result.csv")
         look()
     _verify(folder / "result.csv", done, rows)
@@ -102,6 +123,7 @@ def _measure(folder: Path, rows: int) -> list[Figure]:
             details={
                 "s in all": ended - began,
                 "s away": again - killed,
+                "rows whose reports died with the simulators": lost,
                 **{f"{kind} MiB at most": peak for kind, peak in sorted(memory.peaks.items())},
                 **{f"rows {state}": n for state, n in done["counts"].items() if n},
             },
@@ -146,6 +168,14 @@ def _until(service: BulkService, job: str, reached: Callable[[Any], bool], look:
         look()
         time.sleep(_PAUSE)
     return told
+
+
+def _advance(port: int) -> None:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=600)) as connection:
+        body = json.dumps({"advance": "P3D"})
+        connection.request("POST", "/sandbox/clock", body, {"Content-Type": "application/json"})
+        if connection.getresponse().status >= 300:
+            raise Failed("the clock did not move")
 
 
 def _kill_all(up: int) -> None:
