@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -25,10 +26,13 @@ from browser import Page, browser_page
 from orders_world import BAKERY, INGRID, RESERVED, World, fill, world
 from serving import serving
 from site_parts import ui_parts
+from varsel.bulk.job import JobId
+from varsel.bulk.owner import Bulk
 from varsel.clock import SystemClock
 from varsel.db import Database, execute
 from varsel.delivery import pool_store
 from varsel.domain.ids import OrderId, WebhookId, uuid7
+from varsel.domain.schemes import NORWEGIAN
 from varsel.preview.preview import Previewer
 from varsel.preview.prices import Prices
 from varsel.resolution.plan import Rules
@@ -49,6 +53,7 @@ NO_PAGES: Final = frozenset(
         "/ui/orders.csv",
         "/ui/orders/{id}/cancel",
         "/ui/recipients/{handle}/reveal",
+        "/ui/send/bulk/{id}/result.csv",
         "/ui/sign-in/done",
         "/ui/static/{digest}/{name}",
         "/sandbox/clock",
@@ -95,6 +100,7 @@ async def walk(database: Database) -> AsyncIterator[Walk]:
         await inbox_data.fill(database)
         orders = await fill(w)
         hook = await _operations(w)
+        job = await _many(w)
         rules = Rules(w.road.window, timedelta(hours=48), timedelta(seconds=60))
         parts = replace(
             ui_parts(database, w.road.clock, settings()),
@@ -104,7 +110,7 @@ async def walk(database: Database) -> AsyncIterator[Walk]:
         control = ClockControl(database, SystemClock())
         routes = [*site_routes(parts), *sandbox_routes(database, control, parts.pages)]
         async with serving(Starlette(routes=routes)) as port:
-            yield Walk(f"http://127.0.0.1:{port}", w, routes, _paths(orders, hook))
+            yield Walk(f"http://127.0.0.1:{port}", w, routes, _paths(orders, hook, job))
 
 
 async def _operations(w: World) -> WebhookId:
@@ -129,11 +135,19 @@ async def _operations(w: World) -> WebhookId:
     return webhook.id
 
 
-def _paths(orders: Mapping[str, OrderId], hook: WebhookId) -> dict[str, str]:
+async def _many(w: World) -> JobId:
+    """A file of recipients that waits for its text."""
+    bulk = Bulk(w.road.db, w.road.clock, NORWEGIAN, max_rows=10)
+    job = await bulk.upload("Fjordvik kommune", "brev.csv", BytesIO(f"fnr;navn;sak\n{INGRID};Ingrid;4471\n".encode()))
+    return job.id
+
+
+def _paths(orders: Mapping[str, OrderId], hook: WebhookId, job: JobId) -> dict[str, str]:
     return {
         "/ui/orders/{id}": f"/ui/orders/{orders['bounced']}",
         "/ui/recipients/{handle}": "search",
         "/ui/ops/webhooks/{id}": f"/ui/ops/webhooks/{hook}",
+        "/ui/send/bulk/{id}": f"/ui/send/bulk/{job}",
         "/ui/sign-in/with/{ticket}": "/ui/sign-in/with/none",
         "/ui/{nowhere:path}": "/ui/nowhere",
     }

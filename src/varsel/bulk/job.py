@@ -150,6 +150,7 @@ class Summary:
 
     `blocked`: an address is suppressed, or something else stops every message. `unpriced`: messages without a price.
     `repeated`: rows that say the same to the same recipient as an earlier one, whether or not they are left out.
+    `pace`: of the last minute, how many rows were with a provider or had a fate, and when (machine time, since 1970).
     """
 
     email: int = 0
@@ -162,6 +163,7 @@ class Summary:
     cost: Decimal | None = None
     unpriced: int = 0
     repeated: int = 0
+    pace: list[tuple[float, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,22 @@ WAIT = "UPDATE bulk_job SET wake_at = %(until)s, why_waits = %(why)s WHERE id = 
 
 LOOKED = "UPDATE bulk_job SET look_after = %(line)s WHERE id = %(id)s AND taken_by = %(token)s"
 
+# For who watches: rows that are with a provider or have a fate, every few seconds, of the last minute or so.
+PACE = """
+UPDATE bulk_job j
+   SET summary = jsonb_set(summary, '{pace}', (
+           SELECT coalesce(jsonb_agg(each ORDER BY each->0), '[]') FROM (
+               SELECT each FROM jsonb_array_elements(coalesce(summary->'pace', '[]')) AS each
+                WHERE (each->>0)::float8 > extract(epoch FROM statement_timestamp()) - 70
+               UNION ALL
+               SELECT jsonb_build_array(extract(epoch FROM statement_timestamp())::float8,
+                                        (SELECT count(*) FROM bulk_row r WHERE r.job_id = j.id AND r.state IN
+                                         ('handed', 'delivered', 'unconfirmed', 'failed', 'notSent', 'unreachable')))
+           ) kept))
+ WHERE id = %(id)s AND taken_by = %(token)s
+   AND coalesce((summary->'pace'->-1->>0)::float8, 0) < extract(epoch FROM statement_timestamp()) - 5
+"""
+
 DONE = """
 UPDATE bulk_job SET done_at = %(now)s, state = CASE WHEN state = 'sending' THEN 'finished' ELSE state END,
                     state_at = CASE WHEN state = 'sending' THEN %(now)s ELSE state_at END
@@ -175,6 +191,10 @@ async def looked(conn: Conn, job: JobId, token: Token, line: int) -> None:
     await execute(conn, LOOKED, {"id": job, "token": token, "line": line})
 
 
+async def note_pace(conn: Conn, job: JobId, token: Token) -> None:
+    await execute(conn, PACE, {"id": job, "token": token})
+
+
 async def finish(conn: Conn, job: JobId, token: Token, *, now: datetime) -> bool:
     return await execute(conn, DONE, {"id": job, "token": token, "now": now}) > 0
 
@@ -215,7 +235,8 @@ def _summary_json(summary: Summary) -> str:
 
 def _summary(document: dict[str, Any]) -> Summary:
     cost = document.get("cost")
-    return Summary(**{**document, "cost": Decimal(cost) if cost is not None else None})
+    pace = [(float(at), int(n)) for at, n in document.get("pace", ())]
+    return Summary(**{**document, "cost": Decimal(cost) if cost is not None else None, "pace": pace})
 
 
 def _job(*columns: Any) -> Job:

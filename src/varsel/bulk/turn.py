@@ -238,6 +238,7 @@ class Turns:
             await row_store.look(conn, job.id, ordered, after=0, limit=_LOOKED_AT)
             seen = await row_store.look(conn, job.id, handed, after=job.look_after, limit=_LOOKED_AT)
             await store.looked(conn, job.id, token, seen.last or 0 if seen.rows == _LOOKED_AT else 0)
+            await store.note_pace(conn, job.id, token)
             if not await row_store.any_open(conn, job.id):
                 await store.finish(conn, job.id, token, now=self._clock.now())
 

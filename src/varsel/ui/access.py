@@ -7,11 +7,12 @@ somebody with all roles: its people are synthetic.
 import hashlib
 import hmac
 import secrets
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import IO, Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from varsel.ui import access_store as store
 from varsel.ui.access_store import About, Ticket
 from varsel.ui.oidc import OpenId, SignedIn, SignInFailed
 from varsel.ui.pages import MAX_FORM_BYTES, Pages, back, from_elsewhere, read_form, switched_language
+from varsel.ui.upload import NotAForm, TooLarge, read_upload
 
 log = Log(__name__)
 
@@ -39,6 +41,7 @@ HANDLE_LIFETIME: Final = timedelta(minutes=30)
 
 _STATE_COOKIE: Final = "varsel_sign_in"
 _STATE_SECONDS: Final = 600
+_IN_MEMORY: Final = 1024 * 1024  # bytes of a file that is uploaded; the rest goes to the disk
 
 
 class Role(StrEnum):
@@ -82,6 +85,8 @@ class Who:
 
 Show = Callable[[Request, Who], Awaitable[Response]]
 Act = Callable[[Request, Who, dict[str, str]], Awaitable[Response]]
+Upload = Callable[[Request, Who, dict[str, str] | None, str, IO[bytes]], Awaitable[Response]]
+"""The form is None when the file was too large to be read to its end: nothing is to be done but to say so."""
 
 
 class Access:
@@ -150,6 +155,31 @@ class Access:
             if not who.may(role):
                 return self._refused(request, who)
             return await self._answered(request, who, act(request, who, form))
+
+        return Route(path, answer, methods=["POST"])
+
+    def upload(self, path: str, act: Upload, role: Role, *, most_bytes: int) -> Route:
+        """As `act`, for a form with a file. `act` has its name, empty when none came, and where it is."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                who, _ = await self._who(request)
+            except Unavailable:
+                return self._trouble(request)
+            if who is None:
+                return _to_sign_in(request)
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+                try:
+                    form, name = await read_upload(request, file, most_bytes)
+                except NotAForm:
+                    form, name = {}, ""
+                except TooLarge:
+                    return await self._answered(request, who, act(request, who, None, "", file))
+                if from_elsewhere(request) or not hmac.compare_digest(form.get(FORM_TOKEN, ""), who.form_token):
+                    return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
+                if not who.may(role):
+                    return self._refused(request, who)
+                return await self._answered(request, who, act(request, who, form, name, file))
 
         return Route(path, answer, methods=["POST"])
 

@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 
 from varsel.settings import Settings
 from varsel.ui.audit import Audit
+from varsel.ui.bulk import BulkPages
 from varsel.ui.deadletters import DeadLetters
 from varsel.ui.lookup import Lookup
 from varsel.ui.order import OrderPage
@@ -50,6 +51,7 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *RecipientPage(parts).routes(),
         *Lookup(parts).routes(),
         *Send(parts).routes(),
+        *BulkPages(parts).routes(),
         *Providers(parts).routes(),
         *Webhooks(parts).routes(),
         *DeadLetters(parts).routes(),
