@@ -132,7 +132,7 @@ class Access:
                 return _to_sign_in(request, f"to={quote(_here(request))}")
             if not who.may(role):
                 return self._refused(request, who)
-            response = await self._answered(request, who, show(request, who))
+            response = await self._answered(request, who, show(request, who), path)
             if begun:
                 self._remember(response, begun)
             return response
@@ -154,7 +154,7 @@ class Access:
                 return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
             if not who.may(role):
                 return self._refused(request, who)
-            return await self._answered(request, who, act(request, who, form))
+            return await self._answered(request, who, act(request, who, form), path)
 
         return Route(path, answer, methods=["POST"])
 
@@ -168,18 +168,18 @@ class Access:
                 return self._trouble(request)
             if who is None:
                 return _to_sign_in(request)
+            if not who.may(role):
+                return self._refused(request, who)
             with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
                 try:
                     form, name = await read_upload(request, file, most_bytes)
                 except NotAForm:
                     form, name = {}, ""
                 except TooLarge:
-                    return await self._answered(request, who, act(request, who, None, "", file))
+                    return await self._answered(request, who, act(request, who, None, "", file), path)
                 if from_elsewhere(request) or not hmac.compare_digest(form.get(FORM_TOKEN, ""), who.form_token):
                     return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
-                if not who.may(role):
-                    return self._refused(request, who)
-                return await self._answered(request, who, act(request, who, form, name, file))
+                return await self._answered(request, who, act(request, who, form, name, file), path)
 
         return Route(path, answer, methods=["POST"])
 
@@ -206,8 +206,8 @@ class Access:
     def missing(self, request: Request, who: Who | None) -> Response:
         return self._pages.render(request, "missing.html", now=self._clock.now(), status=404, who=who)
 
-    async def _answered(self, request: Request, who: Who, answer: Awaitable[Response]) -> Response:
-        """The answer, or a page that says in words why there is none."""
+    async def _answered(self, request: Request, who: Who, answer: Awaitable[Response], path: str) -> Response:
+        """The answer, or a page that says in words why there is none. `path`: the route's."""
         try:
             return await answer
         except NotFound:
@@ -215,7 +215,6 @@ class Access:
         except Unavailable:
             return self._trouble(request)
         except Exception as error:  # noqa: BLE001 - a bug of ours; only its kind and place are told, as for the API
-            path = getattr(request.scope.get("route"), "path", "")
             log.error("request failed", error=type(error).__name__, where=places(error), path=path)
             return self._pages.render(request, "failed.html", now=self._clock.now(), status=500, who=who)
 
