@@ -301,6 +301,11 @@ async def test_settings_are_found_and_narrowed_down(jonas: Visitor) -> None:
     assert "No setting matches" in await shown(jonas, f"{settings_page.PATH}?q=nothing+like+it")
 
 
+def test_of_what_was_set_alone_it_is_said_that_it_was() -> None:
+    sections = settings_page._sections(Settings(), frozenset())
+    assert [row.name for section in sections for row in section.rows if row.source != "default"] == []
+
+
 def test_every_setting_has_a_meaning_on_the_page() -> None:
     known = settings_page.meanings()
     for section in settings_page._sections(chosen(), frozenset()):

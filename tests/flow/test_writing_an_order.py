@@ -175,6 +175,10 @@ async def test_the_pictures_show_the_texts_as_they_leave(marit: Visitor) -> None
     assert "Hei Ingrid Berg - se &#34;mer&#34; på <u>www.fjordvik.example</u>" in page
     assert "– as -" in said(page)
     assert "Keywords make it shorter or longer" in said(page)
+    assert "keeps a keyword" not in said(page)
+    page = await written(marit, to="+4740000417", channel="Sms", sms=text)
+    assert "1 message keeps a keyword as it is: an address has no name." in page
+    _, page, _ = await marit.post(PATH, **{**WRITTEN, "to": INGRID, "channel": "Sms", "sms": text})
     _, page, _ = await marit.post(PATH, **{**WRITTEN, "to": INGRID, "channel": "Sms", "sms": "Ω ☃ " * 20})
     assert "☃ is not in GSM‑7" in said(page)
     assert "UCS‑2" in said(page)
@@ -477,9 +481,7 @@ async def test_the_page_breaks_in_no_width_theme_or_language(w: World) -> None:
             await page.goto(w.url + PATH)
             assert await violations(page) == [], (width, dark, language)
             await fill(page)
-            await page.evaluate(
-                "document.querySelector('#add').value = " + repr(f"{INGRID}\n{RESERVED}\nxx\n{BAKERY}")
-            )
+            await page.evaluate("document.querySelector('#add').value = " + repr(f"{INGRID}\n{RESERVED}\nxx\n{BAKERY}"))
             await page.evaluate("document.querySelector('[name=html]').checked = true")
             await page.evaluate("document.querySelector('details.more').open = true")
             await page.click_through("[name=do][value=preview]:not(.sr)")

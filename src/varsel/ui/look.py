@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from varsel.domain.keywords import has_keyword
 from varsel.domain.notification import Channel, Reason
 from varsel.domain.order import Order, OrderChannel, Recipient
 from varsel.domain.sms_receipt import SmsReceipt, sms_receipt
@@ -65,6 +66,7 @@ class Picture:
 class Look:
     """`by`: how many recipients get something on a channel. `without`: how many get nothing, by why.
 
+    `unfilled`: of the texts that were filled in, how many still have a keyword: an address given by itself has no name.
     `left_out`: those with whom the order would not be taken: nobody knows how to reach them.
     """
 
@@ -74,6 +76,7 @@ class Look:
     messages: Mapping[Channel, int]
     without: Mapping[Why, int]
     left_out: frozenset[Recipient]
+    unfilled: int
     cost: Decimal | None
     unpriced: int
     sms_parts: int
@@ -102,6 +105,7 @@ def look_at(preview: OrderPreview, masks: Masks, names: Mapping[str, str]) -> Lo
         messages=Counter(m.channel for m in leaving),
         without=Counter(line.why for line in lines.values() if line.why and not line.tags),
         left_out=frozenset(left_out),
+        unfilled=sum(has_keyword(m.text.subject, m.text.body) for m in leaving if m.text),
         cost=preview.totals.cost,
         unpriced=preview.totals.unpriced,
         sms_parts=preview.totals.sms_parts,

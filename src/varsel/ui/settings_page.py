@@ -85,11 +85,11 @@ def _sections(settings: BaseModel, variables: frozenset[str]) -> Iterator[Sectio
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            parts.append(Section(name, tuple(_rows(value, f"{name}.", variables))))
+            parts.append(Section(name, tuple(_rows(value, field.get_default(), f"{name}.", variables))))
         elif name == "providers":
             parts += [_provider(provider) for provider in value]
         else:
-            plain.append(_row(name, name, field, value, variables))
+            plain.append(_row(name, name, field, value, field.get_default(), variables))
     yield Section("", tuple(plain))
     yield from parts
 
@@ -99,22 +99,22 @@ def _provider(provider: ProviderSettings) -> Section:
     rows = []
     for name, field in type(provider).model_fields.items():
         known = f"{provider.type}.{name}" if name in own else f"provider.{name}"
-        rows.append(_row(name, known, field, getattr(provider, name), frozenset()))
+        rows.append(_row(name, known, field, getattr(provider, name), field.get_default(), frozenset()))
     return Section(f"providers: {provider.name}", tuple(rows))
 
 
-def _rows(section: BaseModel, prefix: str, variables: frozenset[str]) -> Iterator[Row]:
+def _rows(section: BaseModel, usual: BaseModel, prefix: str, variables: frozenset[str]) -> Iterator[Row]:
+    """`usual`: the section as it is when nothing is set."""
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
+        value, default = getattr(section, name), getattr(usual, name)
         if isinstance(value, BaseModel):
-            yield from _rows(value, f"{prefix}{name}.", variables)
+            yield from _rows(value, default, f"{prefix}{name}.", variables)
         else:
-            yield _row(f"{prefix}{name}", f"{prefix}{name}", field, value, variables)
+            yield _row(f"{prefix}{name}", f"{prefix}{name}", field, value, default, variables)
 
 
-def _row(name: str, known: str, field: FieldInfo, value: object, variables: frozenset[str]) -> Row:
+def _row(name: str, known: str, field: FieldInfo, value: object, default: object, variables: frozenset[str]) -> Row:
     variable = "VARSEL_" + name.upper().replace(".", "__")
-    default = field.get_default(call_default_factory=True)
     source = "variable" if variable in variables else "default" if value == default else "file"
     secret = "SecretStr" in str(field.annotation) or isinstance(value, SecretStr)
     return Row(name, _shown(value), source, secret, meanings().get(known, ""))
