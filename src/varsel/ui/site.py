@@ -9,6 +9,7 @@ from varsel.ui.audit import Audit
 from varsel.ui.bulk import BulkPages
 from varsel.ui.deadletters import DeadLetters
 from varsel.ui.lookup import Lookup
+from varsel.ui.magic import Magic
 from varsel.ui.order import OrderPage
 from varsel.ui.orders import Orders
 from varsel.ui.overview import Overview
@@ -59,6 +60,6 @@ def site_routes(parts: UiParts) -> list[BaseRoute]:
         *SettingsPage(parts).routes(),
         *Audit(parts).routes(),
         *Registries(parts, synthetic_only=synthetic_only).routes(),
-        *(SandboxRegistries(parts).routes() if parts.settings.sandbox.enabled else ()),
+        *((*SandboxRegistries(parts).routes(), *Magic(parts).routes()) if parts.settings.sandbox.enabled else ()),
         *parts.access.lost(),
     ]
