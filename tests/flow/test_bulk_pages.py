@@ -140,7 +140,7 @@ async def test_a_caseworker_sends_to_many_and_sees_what_became_of_each(
         await s.work()
         if script:
             said = "3 rader, og vi vet" if nb else "3 rows, and we know"
-            await page.until(f"document.querySelector('[data-live]').innerText.includes('{said}')")
+            await page.until(f"document.querySelector('[data-live]')?.innerText.includes('{said}')")
         else:
             await page.goto(await page.evaluate("location.href"))
         done = await text(page)

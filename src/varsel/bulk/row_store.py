@@ -7,7 +7,7 @@ from typing import Any, Final
 from varsel.bulk.job import Flaw, JobId, Progress, RowProblem, RowState
 from varsel.bulk.rows import Checked
 from varsel.bulk.table import Row
-from varsel.db import Conn, ReadConn, copy_rows, execute, fetch, fetch_one, fetch_value
+from varsel.db import Conn, ReadConn, copy_rows, execute, fetch, fetch_value
 from varsel.domain.ids import OrderId
 
 COPY = "COPY bulk_row (job_id, line, fields) FROM STDIN"
@@ -20,7 +20,7 @@ MARK = """
 UPDATE bulk_row r SET state = t.state, key = t.key, problems = string_to_array(t.problems, chr(10)), order_id = NULL
   FROM unnest(%(lines)s::int[], %(states)s::text[], %(keys)s::bytea[], %(problems)s::text[])
        AS t (line, state, key, problems)
- WHERE r.job_id = %(job)s AND r.line = t.line
+ WHERE r.job_id = %(job)s AND r.line = ANY(%(lines)s::int[]) AND r.line = t.line
 """
 
 # Keys of an earlier wish stand on lines after the check's own: only lines before a row's own count.
@@ -41,7 +41,7 @@ SELECT line, fields FROM bulk_row
 ORDERED = """
 UPDATE bulk_row r SET state = t.state, order_id = t.order_id
   FROM unnest(%(lines)s::int[], %(states)s::text[], %(orders)s::uuid[]) AS t (line, state, order_id)
- WHERE r.job_id = %(job)s AND r.line = t.line AND r.state = 'ready'
+ WHERE r.job_id = %(job)s AND r.line = ANY(%(lines)s::int[]) AND r.line = t.line AND r.state = 'ready'
 """
 
 STOP = "UPDATE bulk_row SET state = 'stopped' WHERE job_id = %(job)s AND state = 'ready'"
@@ -57,28 +57,28 @@ SELECT EXISTS (SELECT FROM bulk_row WHERE job_id = %(job)s AND state = 'ready')
 
 # An order has the fate of the best of its messages.
 LOOK = """
-WITH open AS MATERIALIZED (
-    SELECT line, state, order_id FROM bulk_row
-     WHERE job_id = %(job)s AND state = %(state)s AND line > %(after)s ORDER BY line LIMIT %(limit)s
-), found AS (
-    SELECT open.line, CASE
-           WHEN o.state IN ('Registered', 'Processing') THEN 'ordered'
-           WHEN o.state = 'Processed' THEN CASE WHEN n.leaving THEN 'ordered' ELSE 'handed' END
-           WHEN n.delivered THEN 'delivered'
-           WHEN n.accepted THEN 'unconfirmed'
-           WHEN n.failed THEN 'failed'
-           ELSE 'notSent' END AS state
-      FROM open JOIN orders o ON o.id = open.order_id
-     CROSS JOIN LATERAL (
-           SELECT bool_or(state IN ('new', 'claimed', 'unknown')) AS leaving, bool_or(state = 'delivered') AS delivered,
-                  bool_or(state = 'accepted') AS accepted,
-                  bool_or(state = 'expired' OR state = 'failed' AND reason <> ALL(%(stopped)s)) AS failed
-             FROM notification WHERE order_id = open.order_id) n
-), changed AS (
-    UPDATE bulk_row r SET state = f.state FROM found f
-     WHERE r.job_id = %(job)s AND r.line = f.line AND r.state = %(state)s AND f.state <> %(state)s
-    RETURNING 1)
-SELECT (SELECT count(*) FROM open)::int, (SELECT max(line) FROM open), (SELECT count(*) FROM changed)::int
+SELECT r.line, CASE
+       WHEN o.state IN ('Registered', 'Processing') THEN 'ordered'
+       WHEN o.state = 'Processed' THEN CASE WHEN n.leaving THEN 'ordered' ELSE 'handed' END
+       WHEN n.delivered THEN 'delivered'
+       WHEN n.accepted THEN 'unconfirmed'
+       WHEN n.failed THEN 'failed'
+       ELSE 'notSent' END AS state
+  FROM (SELECT line, order_id FROM bulk_row
+         WHERE job_id = %(job)s AND state = %(state)s AND line > %(after)s ORDER BY line LIMIT %(limit)s) r
+  JOIN orders o ON o.id = r.order_id
+ CROSS JOIN LATERAL (
+       SELECT bool_or(state IN ('new', 'claimed', 'unknown')) AS leaving, bool_or(state = 'delivered') AS delivered,
+              bool_or(state = 'accepted') AS accepted,
+              bool_or(state = 'expired' OR state = 'failed' AND reason <> ALL(%(stopped)s)) AS failed
+         FROM notification WHERE order_id = r.order_id) n
+"""
+
+# The lines stand there twice: nobody knows how many rows a young job has, and a join by them alone can be any pair.
+CHANGE = """
+UPDATE bulk_row r SET state = t.state
+  FROM unnest(%(lines)s::int[], %(states)s::text[]) AS t (line, state)
+ WHERE r.job_id = %(job)s AND r.line = ANY(%(lines)s::int[]) AND r.line = t.line AND r.state = %(state)s
 """
 
 PROBLEMS = """
@@ -98,6 +98,7 @@ SELECT r.line, r.state, r.fields, r.problems, r.order_id,
  WHERE r.job_id = %(job)s AND r.line > %(after)s ORDER BY r.line LIMIT %(limit)s
 """
 
+_CHANGED_AT_ONCE: Final = 1_000
 _STOPPED_REASONS: Final = ("Failed_RecipientReserved", "Failed_RecipientNotIdentified", "Failed_SupressedRecipient")
 
 
@@ -179,9 +180,12 @@ async def any_open(conn: ReadConn, job: JobId) -> bool:
 async def look(conn: Conn, job: JobId, state: RowState, *, after: int, limit: int) -> Look:
     """See what has become of rows under way that are in this state."""
     params = {"job": job, "state": state.value, "after": after, "limit": limit, "stopped": list(_STOPPED_REASONS)}
-    found = await fetch_one(conn, LOOK, params, Look)
-    assert found
-    return found
+    found = await fetch(conn, LOOK, params, lambda line, now: (line, now))
+    changed = [each for each in found if each[1] != state]
+    for start in range(0, len(changed), _CHANGED_AT_ONCE):
+        lines, states = zip(*changed[start : start + _CHANGED_AT_ONCE], strict=True)
+        await execute(conn, CHANGE, {"job": job, "state": state.value, "lines": list(lines), "states": list(states)})
+    return Look(len(found), max((line for line, _ in found), default=None), len(changed))
 
 
 async def problems(conn: ReadConn, job: JobId, *, limit: int) -> list[RowProblem]:
