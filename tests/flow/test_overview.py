@@ -295,4 +295,5 @@ def test_hours_have_the_words_of_norway_and_those_of_last_week_stand_where_hours
 def test_a_line_goes_from_edge_to_edge() -> None:
     assert line_of([1, 2, 3]).split() == ["0.0,33.0", "100.0,18.0", "200.0,3.0"]
     assert line_of([5]).split()[0].startswith("0.0,")
+    assert line_of([0.97, 0.98], spread=0.05).split() == ["0.0,21.0", "200.0,15.0"]
     assert line_of([]).split()[-1].startswith("200.0,")

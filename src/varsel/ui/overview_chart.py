@@ -92,14 +92,18 @@ def _scale(most: int) -> tuple[int, int]:
         power *= 10
 
 
-def line_of(values: Sequence[float], *, lowest: float | None = None) -> str:
-    """Points of a line through the values, from left to right. `lowest`: what stands at the bottom."""
+def line_of(values: Sequence[float], *, lowest: float | None = None, spread: float = 0) -> str:
+    """Points of a line through the values, from left to right. `lowest`: what stands at the bottom.
+
+    `spread`: how far apart values must be to fill the picture, so that little is not made to look like much.
+    """
     if len(values) < 2:
         values = [*values, *values] if values else [0, 0]
     low, high = min(values) if lowest is None else lowest, max(values)
-    spread = (high - low) or 1
+    low -= max(spread - (high - low), 0) / 2
+    whole = max(high - low, spread) or 1
     step = _WIDTH / (len(values) - 1)
-    scale = (_HEIGHT - 2 * _MARGIN) / spread
+    scale = (_HEIGHT - 2 * _MARGIN) / whole
     return " ".join(
         f"{place * step:.1f},{_HEIGHT - _MARGIN - (value - low) * scale:.1f}" for place, value in enumerate(values)
     )
