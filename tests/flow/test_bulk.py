@@ -25,12 +25,12 @@ from bulk_world import (
 from varsel.bulk import store
 from varsel.bulk.job import Duplicates, Flaw, JobState, RowProblem, RowState, Summary
 from varsel.bulk.owner import NoSuchJob
-from varsel.bulk.retention import prune_bulk
+from varsel.bulk.retention import prune_bulk, see_corrections
 from varsel.bulk.table import BadFile
 from varsel.bulk.turn import LEASE
 from varsel.clock import ManualClock
 from varsel.db import Database
-from varsel.delivery.ports import Accepted, Refused
+from varsel.delivery.ports import Accepted, Confirms, Refused, Verdict
 from varsel.domain.errors import Rejected, Unavailable
 from varsel.domain.notification import Channel, Reason
 from varsel.domain.order import Chain, Order
@@ -296,6 +296,23 @@ async def test_a_row_is_handed_over_until_its_provider_says_more(w: BulkWorld) -
     w.road.clock.advance(timedelta(hours=7))
     assert (await w.to_the_end(job)).progress.counts == {RowState.UNCONFIRMED: 2}
     assert {row.channel for row in await w.road.rows()} == {Channel.EMAIL}
+
+
+async def test_a_fate_that_evidence_corrects_is_told_at_once_in_the_result_and_counted_later(w: BulkWorld) -> None:
+    w.road.mail.confirms = Confirms.ARRIVAL
+    job = await w.confirmed(addresses(2), TO_ADDRESSES)
+    await w.turns.take_turn()
+    await w.road.run()
+    first, second = await w.road.rows()
+    for row in (first, second):
+        await w.road.report(row.id, Verdict.DELIVERED)
+    assert (await w.to_the_end(job)).progress.counts == {RowState.DELIVERED: 2}
+    await w.road.report(second.id, Verdict.FAILED)
+    await w.road.run()
+    assert [line.split(",")[2] for line in await w.results(job)] == ["fate", "delivered", "failed"]
+    assert await w.states(job) == {RowState.DELIVERED: 2}
+    assert await see_corrections(w.road.db, w.road.clock, timedelta(days=14)) == 0
+    assert await w.states(job) == {RowState.DELIVERED: 1, RowState.FAILED: 1}
 
 
 async def test_a_file_that_cannot_be_read_leaves_nothing_and_a_job_is_its_creators_alone(w: BulkWorld) -> None:

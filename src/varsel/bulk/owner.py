@@ -19,7 +19,8 @@ from varsel.domain.ids import uuid7
 from varsel.domain.schemes import Identifiers
 
 _STORED_AT_ONCE: Final = 1_000
-_READ_AT_ONCE: Final = 1_000
+_TOLD_AT_ONCE: Final = 1_000
+_READ_AT_ONCE: Final = 2  # files
 _SAMPLE: Final = 20
 _MAX_NAME: Final = 200
 MAX_TOLD: Final = 100
@@ -56,9 +57,14 @@ class Bulk:
         self._clock = clock
         self._identifiers = identifiers
         self._max_rows = max_rows
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)  # a spreadsheet's texts are in memory
 
     async def upload(self, creator: str, name: str, file: IO[bytes]) -> Job:
         """Store the rows of a file, which stays open. Raises `BadFile`; then nothing is kept."""
+        async with self._reading:
+            return await self._upload(creator, name, file)
+
+    async def _upload(self, creator: str, name: str, file: IO[bytes]) -> Job:
         table = await asyncio.to_thread(open_table, file, max_rows=self._max_rows)
         id_ = JobId(uuid7())
         async with self._db.autocommit() as conn:
@@ -162,7 +168,7 @@ class Bulk:
         after = 0
         while True:
             async with self._db.reading() as conn:
-                found = await row_store.results(conn, job.id, after, limit=_READ_AT_ONCE)
+                found = await row_store.results(conn, job.id, after, limit=_TOLD_AT_ONCE)
             if not found:
                 return
             for result in found:

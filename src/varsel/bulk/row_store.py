@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from varsel.bulk.job import Flaw, JobId, Progress, RowProblem, RowState
 from varsel.bulk.rows import Checked
@@ -56,22 +56,26 @@ SELECT EXISTS (SELECT FROM bulk_row WHERE job_id = %(job)s AND state = 'ready')
 """
 
 # An order has the fate of the best of its messages.
-LOOK = """
-SELECT r.line, CASE
+_FATE: LiteralString = """CASE
        WHEN o.state IN ('Registered', 'Processing') THEN 'ordered'
        WHEN o.state = 'Processed' THEN CASE WHEN n.leaving THEN 'ordered' ELSE 'handed' END
        WHEN n.delivered THEN 'delivered'
        WHEN n.accepted THEN 'unconfirmed'
        WHEN n.failed THEN 'failed'
-       ELSE 'notSent' END AS state
-  FROM (SELECT line, order_id FROM bulk_row
-         WHERE job_id = %(job)s AND state = %(state)s AND line > %(after)s ORDER BY line LIMIT %(limit)s) r
-  JOIN orders o ON o.id = r.order_id
- CROSS JOIN LATERAL (
+       ELSE 'notSent' END"""
+_MESSAGES: LiteralString = """LATERAL (
        SELECT bool_or(state IN ('new', 'claimed', 'unknown')) AS leaving, bool_or(state = 'delivered') AS delivered,
               bool_or(state = 'accepted') AS accepted,
-              bool_or(state = 'expired' OR state = 'failed' AND reason <> ALL(%(stopped)s)) AS failed
-         FROM notification WHERE order_id = r.order_id) n
+              bool_or(state = 'expired' OR state = 'failed' AND reason <> ALL(%(stopped)s)) AS failed,
+              array_agg(channel::text || ' ' || state::text || ' ' || coalesce(reason, '') ORDER BY id) AS told
+         FROM notification WHERE order_id = r.order_id) n"""
+
+LOOK = f"""
+SELECT r.line, {_FATE}
+  FROM (SELECT line, order_id FROM bulk_row
+         WHERE job_id = %(job)s AND state = %(state)s AND order_id IS NOT NULL AND line > %(after)s
+         ORDER BY line LIMIT %(limit)s) r
+  JOIN orders o ON o.id = r.order_id CROSS JOIN {_MESSAGES}
 """
 
 # The lines stand there twice: nobody knows how many rows a young job has, and a join by them alone can be any pair.
@@ -89,13 +93,13 @@ LINES = """
 SELECT line FROM bulk_row WHERE job_id = %(job)s AND state = %(state)s ORDER BY line LIMIT %(limit)s
 """
 
-# What the provider's last word on each message is, beside the row's own state, which may be a look behind.
-RESULTS = """
-SELECT r.line, r.state, r.fields, r.problems, r.order_id,
-       (SELECT array_agg(n.channel::text || ' ' || n.state::text || ' ' || coalesce(n.reason, '') ORDER BY n.id)
-          FROM notification n WHERE n.order_id = r.order_id)
-  FROM bulk_row r
- WHERE r.job_id = %(job)s AND r.line > %(after)s ORDER BY r.line LIMIT %(limit)s
+# As it is at this moment: the rows' own states may be a look behind.
+RESULTS = f"""
+SELECT r.line, CASE WHEN o.id IS NULL THEN r.state ELSE {_FATE} END, r.fields, r.problems, r.order_id, n.told
+  FROM (SELECT line, state, fields, problems, order_id FROM bulk_row
+         WHERE job_id = %(job)s AND line > %(after)s ORDER BY line LIMIT %(limit)s) r
+  LEFT JOIN orders o ON o.id = r.order_id CROSS JOIN {_MESSAGES}
+ ORDER BY r.line
 """
 
 _CHANGED_AT_ONCE: Final = 1_000
@@ -178,7 +182,7 @@ async def any_open(conn: ReadConn, job: JobId) -> bool:
 
 
 async def look(conn: Conn, job: JobId, state: RowState, *, after: int, limit: int) -> Look:
-    """See what has become of rows under way that are in this state."""
+    """See what has become of rows in this state that were ordered."""
     params = {"job": job, "state": state.value, "after": after, "limit": limit, "stopped": list(_STOPPED_REASONS)}
     found = await fetch(conn, LOOK, params, lambda line, now: (line, now))
     changed = [each for each in found if each[1] != state]
@@ -199,7 +203,8 @@ async def lines_in(conn: ReadConn, job: JobId, state: RowState, *, limit: int) -
 
 
 async def results(conn: ReadConn, job: JobId, after: int, *, limit: int) -> list[Result]:
-    return await fetch(conn, RESULTS, {"job": job, "after": after, "limit": limit}, _result)
+    params = {"job": job, "after": after, "limit": limit, "stopped": list(_STOPPED_REASONS)}
+    return await fetch(conn, RESULTS, params, _result)
 
 
 def _row(line: int, fields: list[str]) -> Row:

@@ -108,9 +108,12 @@ UPDATE bulk_job SET done_at = %(now)s, state = CASE WHEN state = 'sending' THEN 
 
 OLD = """
 SELECT id FROM bulk_job
- WHERE state IN ('uploading', 'draft', 'checking', 'ready') AND state_at < %(drafts_before)s OR done_at < %(before)s
+ WHERE state IN ('uploading', 'draft', 'checking', 'ready') AND state_at < %(drafts_before)s
+    OR state = 'paused' AND state_at < %(before)s OR done_at < %(before)s
  LIMIT 10
 """
+
+DONE_SINCE = "SELECT id FROM bulk_job WHERE done_at >= %(since)s ORDER BY id"
 
 Token = UUID
 
@@ -201,6 +204,10 @@ async def finish(conn: Conn, job: JobId, token: Token, *, now: datetime) -> bool
 
 async def old(conn: ReadConn, *, before: datetime, drafts_before: datetime) -> list[JobId]:
     return await fetch(conn, OLD, {"before": before, "drafts_before": drafts_before}, JobId)
+
+
+async def done_since(conn: ReadConn, since: datetime) -> list[JobId]:
+    return await fetch(conn, DONE_SINCE, {"since": since}, JobId)
 
 
 def wish_document(wish: Wish) -> dict[str, Any]:

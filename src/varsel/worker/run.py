@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from varsel.bulk.retention import prune_bulk
+from varsel.bulk.retention import prune_bulk, see_corrections
 from varsel.bulk.turn import Turns
 from varsel.db import Database
 from varsel.delivery import suppression_store
@@ -135,6 +135,7 @@ def _steps(
         "bulk": [
             Step("bulk", turns.take_turn),
             Step("prune bulk", partial(_prune_bulk, parts), every=_DAY),
+            Step("correct bulk", partial(_correct_bulk, parts), every=_HOUR),
         ],
         "resolve": [
             *(
@@ -199,6 +200,10 @@ async def _prune_suppressions(parts: Parts) -> int:
     async with parts.db.autocommit() as conn:
         before = parts.clock.now() - parts.settings.suppression.kept_for
         return await suppression_store.forget(conn, before=before)
+
+
+async def _correct_bulk(parts: Parts) -> int:
+    return await see_corrections(parts.db, parts.clock, parts.settings.delivery.correction_period)
 
 
 async def _prune_bulk(parts: Parts) -> int:
