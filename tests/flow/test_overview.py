@@ -97,13 +97,14 @@ async def test_a_pause_holds_the_numbers_until_it_is_over(database: Database) ->
         assert page.errors == []
 
 
-async def test_without_a_stream_the_page_is_asked_for_now_and_then(database: Database) -> None:
+async def test_without_a_stream_the_page_itself_is_asked_for(database: Database) -> None:
     async with board(database) as (w, parts), browser_page() as page:
         parts.stopping.set()  # no stream any more
         await page.look(language="en")
         await page.goto(f"{w.url}/ui/")
         await page.until("document.querySelector('[data-live=clock]').innerText.startsWith('Updated')")
         await w.letter(**mails(2))
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # somebody comes back to it
         await shows(page, STATIONS, "2", "2", "0", "0")
 
 
