@@ -343,6 +343,7 @@ PICTURES: Final = {
     "order": "/ui/orders/{id}",
     "recipient": "/ui/recipients/{handle}",
     "send": "/ui/send",
+    "bulk": "/ui/send/bulk/{id}",
     "providers": "/ui/ops/providers",
     "webhook": "/ui/ops/webhooks/{id}",
     "inbox": "/sandbox",
