@@ -128,7 +128,8 @@ async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road
         picked = await plan(conn, store.PICK, picking)
         taking = {"ids": [uuid7() for _ in range(500)], "claim": uuid7(), "provider": "mail", "worker": 1}
         taken = await plan(conn, store.TAKE, taking)
-        due = await plan(conn, resolution.CLAIM, {"creators": [1], "lane": 1, "quota": 100, "worker": 1})
+        claiming = {"creators": [1], "lane": 1, "quota": 100, "worker": 1, "most": 10_000}
+        due = await plan(conn, resolution.CLAIM, claiming)
     assert "creator_id_id_idx" in creators
     month = f"{datetime.now(UTC):%Y_%m}"  # the other leaves are empty
     assert f"Seq Scan on notification_{month}" not in creators + picked + taken
