@@ -16,6 +16,7 @@ from sandbox_site import Site, sandbox_site
 from varsel.db import Database, execute
 from varsel.domain.ids import NotificationId, uuid7
 from varsel.domain.notification import Channel
+from varsel.domain.schedule import OSLO
 from varsel.heartbeat import beat
 
 MESSAGES = "/sandbox/messages"
@@ -363,6 +364,16 @@ async def test_the_pages_buttons_move_the_clock(site: Site, client: aiohttp.Clie
     await client.post("/sandbox/move", data={"advance": "next", "to": "/sandbox"})
     assert timedelta() <= site.clock.now() - due < timedelta(minutes=1)
     assert "3 dager" in await page(client)
+
+
+async def test_the_clock_moves_to_a_time_on_norwegian_clocks(site: Site, client: aiohttp.ClientSession) -> None:
+    wanted = (site.clock.now() + timedelta(days=2)).astimezone(OSLO).replace(second=0, microsecond=0, tzinfo=None)
+    async with client.post("/sandbox/move", data={"advance": "at", "at": wanted.isoformat()}) as answer:
+        assert answer.status == 200
+    assert timedelta() <= site.clock.now() - wanted.replace(tzinfo=OSLO) < timedelta(minutes=1)
+    for odd in ("", "x", "2020-01-01T10:00", "9999-12-31T23:59", "0001-01-01T00:00"):
+        async with client.post("/sandbox/move", data={"advance": "at", "at": odd}) as answer:
+            assert answer.status == 409
 
 
 async def test_a_button_that_is_none_moves_nothing(site: Site, client: aiohttp.ClientSession) -> None:

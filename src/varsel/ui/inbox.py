@@ -4,7 +4,7 @@ Three panes: the list with its filter, the message as its recipient would see it
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email import policy
 from email.parser import BytesHeaderParser
 from typing import Final
@@ -18,6 +18,7 @@ from varsel.db import Database
 from varsel.domain.errors import Rejected
 from varsel.domain.ids import NotificationId
 from varsel.domain.notification import Channel
+from varsel.domain.schedule import OSLO
 from varsel.domain.sms_text import Alphabet, Segments, alphabet_of, segment
 from varsel.simulators import store as captured
 from varsel.simulators.recipient import sought_words
@@ -118,14 +119,17 @@ class Inbox:
             return Response(status_code=403)
         form = await read_form(request)
         try:
-            await self._clock.advance(await self._step(form.get("advance", "")))
+            await self._clock.advance(await self._step(form.get("advance", ""), form.get("at", "")))
         except StillBusy:
             return await self._page(request, trouble="stuck", status=503)
         except Rejected:
             return await self._page(request, trouble="refused", status=409)
         return back(form.get("to", "/sandbox"))
 
-    async def _step(self, wanted: str) -> timedelta:
+    async def _step(self, wanted: str, at: str) -> timedelta:
+        """`at`: a time on Norwegian clocks. What means nothing moves nothing, and is refused."""
+        if wanted == "at":
+            return _local(at) - self._clock.now()
         if wanted == "next" and (due := await self._clock.next_sending()):
             return due - self._clock.now()
         return _MOVES.get(wanted, timedelta())
@@ -178,6 +182,14 @@ class Inbox:
             raw=text[:_RAW_SHOWN],
             raw_cut=len(text) > _RAW_SHOWN,
         )
+
+
+def _local(text: str) -> datetime:
+    """Long ago when it is no date and time."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=OSLO)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _asked(request: Request) -> Asked:
