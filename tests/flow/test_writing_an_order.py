@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -470,6 +471,33 @@ async def test_what_is_wrong_is_where_the_focus_is(w: World) -> None:
         assert await page.evaluate("document.activeElement.id") == "subject"
         assert await violations(page) == []
         assert not [error for error in page.errors if "422" not in error]
+
+
+async def test_html_in_the_frame_does_nothing_and_fetches_nothing(w: World) -> None:
+    fetched: list[bytes] = []
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fetched.append(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    attack = (
+        f"<h1>Hei</h1><script>top.document.title = 'taken'</script><img src='http://127.0.0.1:{port}/pixel'>"
+        "<img src='x:' onerror=\"parent.document.title = 'taken'\">"
+    )
+    async with server, browser_page() as page:
+        await page.look(language="en")
+        await enter(w, page)
+        await fill(page)
+        await page.evaluate(f"document.querySelector('#body').value = {json.dumps(attack)}")
+        await page.evaluate("document.querySelector('[name=html]').checked = true")
+        await page.evaluate(f"document.querySelector('#add').value = '{INGRID}'")
+        await page.click_through("[name=do][value=preview]:not(.sr)")  # and until the frame has loaded
+        assert attack in await page.evaluate("document.querySelector('.letterframe').srcdoc")
+        assert await page.evaluate("document.title") == "Write a notification – Varsel"
+        assert await page.evaluate("document.querySelector('.letterframe').contentDocument") is None
+        assert fetched == []
 
 
 async def test_the_page_breaks_in_no_width_theme_or_language(w: World) -> None:
