@@ -322,3 +322,15 @@ async def test_the_way_back_leads_only_to_our_own_pages(federated: Browser, prov
 
 def _who(session: bytes) -> Who:
     return Who(session, "Kari", "kari", frozenset({Role.CASEWORKER}), None, "", "")
+
+
+async def test_who_sends_a_form_after_the_session_is_over_is_told_and_comes_back_to_its_page(browser: Browser) -> None:
+    headers = {"Cookie": f"{COOKIE}=over", "Referer": "http://localhost/ui/ops/providers?x=1"}
+    async with browser.http.post("/ui/ops/providers", headers=headers, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, "/ui/sign-in?ended=yes&to=/ui/ops/providers")
+    _, text, _ = await browser.get(answer.headers["Location"])
+    assert "Økten din er over" in text
+    for odd in ("http://[", "https://elsewhere.example/else", ""):
+        headers["Referer"] = odd
+        async with browser.http.post("/ui/ops/providers", headers=headers, allow_redirects=False) as answer:
+            assert answer.headers["Location"] == "/ui/sign-in?ended=yes"

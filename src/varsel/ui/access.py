@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import IO, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from starlette.requests import Request
@@ -148,7 +148,7 @@ class Access:
             except Unavailable:
                 return self._trouble(request)
             if who is None:
-                return _to_sign_in(request)
+                return _to_sign_in(request, _from_page(request))
             form = await read_form(request, most_bytes)
             if from_elsewhere(request) or not hmac.compare_digest(form.get(FORM_TOKEN, ""), who.form_token):
                 return self._pages.render(request, "stale_form.html", now=self._clock.now(), status=403, who=who)
@@ -167,7 +167,7 @@ class Access:
             except Unavailable:
                 return self._trouble(request)
             if who is None:
-                return _to_sign_in(request)
+                return _to_sign_in(request, _from_page(request))
             if not who.may(role):
                 return self._refused(request, who)
             with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
@@ -413,6 +413,15 @@ def _to_sign_in(request: Request, query: str = "") -> Response:
     """Who was signed in is told that the session is over."""
     asked = "&".join(part for part in ("ended=yes" if COOKIE in request.cookies else "", query) if part)
     return RedirectResponse(SIGN_IN + (f"?{asked}" if asked else ""), 303, {"Cache-Control": "no-store"})
+
+
+def _from_page(request: Request) -> str:
+    """For who sent a form after their session was over: back to the form's page, which is asked for anew."""
+    try:
+        path = urlsplit(request.headers.get("referer", "")).path
+    except ValueError:
+        return ""
+    return f"to={quote(path)}" if _local(path) else ""
 
 
 def _here(request: Request) -> str:
