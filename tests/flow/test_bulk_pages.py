@@ -184,7 +184,11 @@ async def test_sending_is_paused_resumed_stopped_and_everything_is_written_down(
         await v.post(f"{path}/act", do="resume")
         assert (await s.bulk.bulk.find(job.id, None)).state is JobState.STOPPED
         result = await v.get(f"{path}/result.csv")
-        assert [row.split(",")[2] for row in result.splitlines()[1:]] == ["unconfirmed", "stopped", "stopped"]
+        assert [row.split(",")[1:3] for row in result.splitlines()[1:]] == [
+            ["p•••••@example.com", "unconfirmed"],
+            ["p•••••@example.com", "stopped"],
+            ["p•••••@example.com", "stopped"],
+        ]
         async with database.reading() as conn:
             acts = await fetch(conn, "SELECT action FROM audit WHERE action LIKE 'bulk%%' ORDER BY id", {}, str)
         assert acts == ["bulk pause", "bulk resume", "bulk stop", "bulk result"]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from varsel.bulk.job import FLAWS, Flaw, Job, RowState
@@ -23,9 +23,14 @@ _WHY: Final[Mapping[RowState, str]] = {
 
 
 async def result_file(
-    job: Job, results: AsyncIterator[Result], *, delimiter: str = ",", words: Mapping[RowState, str] | None = None
+    job: Job,
+    results: AsyncIterator[Result],
+    *,
+    delimiter: str = ",",
+    words: Mapping[RowState, str] | None = None,
+    shown: Callable[[str], str] = str,
 ) -> AsyncIterator[bytes]:
-    """`words`: for the states, instead of their public names."""
+    """`words`: for the states, instead of their public names. `shown`: how a recipient is written."""
     place = next(
         (n for n, name in enumerate(job.columns) if job.wish and fold(name) == fold(job.wish.recipient_column)), 0
     )
@@ -35,7 +40,7 @@ async def result_file(
     writer.writerow(HEADER)
     waiting = 0
     async for result in results:
-        writer.writerow(_line(result, place, words or {}))
+        writer.writerow(_line(result, shown(result.fields[place]), words or {}))
         waiting += 1
         if waiting == _CHUNK:
             yield _taken(buffer)
@@ -43,10 +48,10 @@ async def result_file(
     yield _taken(buffer)
 
 
-def _line(result: Result, place: int, words: Mapping[RowState, str]) -> Sequence[str]:
+def _line(result: Result, recipient: str, words: Mapping[RowState, str]) -> Sequence[str]:
     return (
         str(result.line),
-        harmless(result.fields[place]),
+        harmless(recipient),
         words.get(result.state, result.state.value),
         _why(result),
         "; ".join(map(_name, result.messages)),

@@ -4,13 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import IO, Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from varsel.bulk.job import FATES, Flaw, Job, JobId, JobState, Progress, RowState
+from varsel.bulk.job import ADDRESSES, FATES, Flaw, Job, JobId, JobState, Kind, Progress, RowState
 from varsel.bulk.keywords import fold
 from varsel.bulk.owner import Bulk, NoSuchJob, Standing
 from varsel.bulk.result import result_file
@@ -24,6 +25,7 @@ from varsel.ui.access import NotFound, Role, Who, audit
 from varsel.ui.bulk_form import Filled
 from varsel.ui.draft import due
 from varsel.ui.inbox import uuid_or_none
+from varsel.ui.masking import Masks
 from varsel.ui.orders_store import creators
 from varsel.ui.pages import back
 from varsel.ui.parts import UiParts
@@ -94,6 +96,7 @@ class BulkPages:
         self._parts = parts
         self._identifiers = identifiers_of(parts.settings.registry)
         self._limits = parts.settings.bulk
+        self._masks = Masks(parts.settings.sandbox.enabled)
         self._bulk = Bulk(parts.db, parts.clock, self._identifiers, max_rows=self._limits.max_rows)
 
     def routes(self) -> list[BaseRoute]:
@@ -218,7 +221,7 @@ class BulkPages:
         return back(f"{PATH}/{job.id}")
 
     async def result(self, request: Request, who: Who) -> Response:
-        """What became of each row. Who has it is written down."""
+        """What became of each row, whose recipient is masked: the line says who it is. Who has it is written down."""
         job = (await self._standing(request, who)).job
         await self._audit(who, job, "bulk result")
         headers = {
@@ -227,8 +230,17 @@ class BulkPages:
             "X-Content-Type-Options": "nosniff",
         }
         norwegian = self._parts.pages.language(request) is Language.NB
-        lines = result_file(job, self._bulk.results(job), delimiter=";" if norwegian else ",")
+        lines = result_file(
+            job, self._bulk.results(job), delimiter=";" if norwegian else ",", shown=partial(self._masked, job)
+        )
         return StreamingResponse(lines, headers=headers, media_type="text/csv; charset=utf-8")
+
+    def _masked(self, job: Job, recipient: str) -> str:
+        kind = job.wish.kind if job.wish else Kind.IDENTITY
+        if kind is Kind.ORGANISATION:
+            return recipient
+        covered = self._masks.address(recipient) if kind in ADDRESSES else self._masks.identity(recipient)
+        return f"{covered.head}{covered.dots}{covered.tail}"
 
     async def _form(
         self,
