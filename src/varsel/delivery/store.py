@@ -92,7 +92,8 @@ UPDATE notification n SET state = 'new', attempts = n.attempts - 1, claim_id = N
 
 # S1: only rows that this claim still holds change. A report that overtook us has taken its row out of 'claimed'.
 # What is settled at once has a fate, and so has what was refused. Arrays are written in binary (%b): twice as quick.
-# One that says nothing is left out, which makes NULL of it.
+# One that says nothing is left out, which makes NULL of it. `held` hides a constant from the planner, which would take
+# such rows for rare, and compare each with each.
 RECORD = f"""
 WITH moved (order_id, fated, creator_id, channel, provider, was, bucket) AS (
 UPDATE notification n
@@ -102,13 +103,15 @@ UPDATE notification n
        returns = n.returns + coalesce(r.returned, 0), unknowns = n.unknowns + coalesce(r.doubted, 0),
        tried = CASE WHEN r.missed THEN array_append(n.tried, n.provider) ELSE n.tried END,
        accepted_at = CASE WHEN r.state IN ('accepted', 'unknown') THEN %(now)s ELSE n.accepted_at END
-  FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
-              %(wakes)b::timestamptz[], %(settled)b::boolean[], %(references)b::text[], %(segments)b::smallint[],
-              %(details)b::text[], %(uncharged)b::smallint[], %(returned)b::smallint[], %(missed)b::boolean[],
-              %(doubted)b::smallint[])
-       AS r (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned, missed,
-             doubted)
- WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = 'claimed'
+  FROM (SELECT *, 'claimed'::notification_state AS held
+          FROM unnest(%(ids)b::uuid[], %(claims)b::uuid[], %(states)b::notification_state[], %(reasons)b::text[],
+                      %(wakes)b::timestamptz[], %(settled)b::boolean[], %(references)b::text[],
+                      %(segments)b::smallint[], %(details)b::text[], %(uncharged)b::smallint[],
+                      %(returned)b::smallint[], %(missed)b::boolean[], %(doubted)b::smallint[])
+               AS u (id, claim, state, reason, wake_at, settled, reference, segments, detail, uncharged, returned,
+                     missed, doubted)
+        OFFSET 0) AS r
+ WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = r.held
 RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled, n.creator_id, n.channel, n.provider, 'open',
           {BUCKET}),
 tallied AS ({TALLY_MOVED})
