@@ -26,6 +26,11 @@ Params = Mapping[str, Any]
 T = TypeVar("T")
 
 _POOL_WAIT_SECONDS: Final = 10.0
+_LOOKS_AT_ONCE: Final = 2
+_EVERY_PLAN_ANEW: Final = "-c plan_cache_mode=force_custom_plan"  # for the arrays that it gets
+_ONE_PLAN_BY_INDEX: Final = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
+)
 _CANCELLED_COMMIT: Final = "01000"  # "canceling wait for synchronous replication": not stored durably (proven 8)
 
 # a server that was demoted or whose disk is full takes no writes; a transaction that was cut for its length is undone
@@ -98,43 +103,41 @@ async def copy_out(conn: ReadConn, sql: LiteralString) -> AsyncIterator[bytes]:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL. All of them speak UTC and plan every array for what it holds."""
+    """Connections to one PostgreSQL, `size` and a few for looks. All of them speak UTC."""
 
     def __init__(self, dsn: str, *, size: int, name: str) -> None:
         self.dsn = dsn
-        self._pool = AsyncConnectionPool(
-            dsn,
-            connection_class=_Connection,
-            min_size=1,
-            max_size=size,
-            open=False,
-            timeout=_POOL_WAIT_SECONDS,
-            configure=_configure,
-            check=None,
-            kwargs={
-                "autocommit": True,
-                "application_name": name,
-                "options": "-c TimeZone=UTC -c jit=off -c plan_cache_mode=force_custom_plan"
-                " -c idle_in_transaction_session_timeout=60s",
-            },
-        )
+        self._pool = _pool(dsn, name, _EVERY_PLAN_ANEW, least=1, most=size)
+        self._looks = _pool(dsn, name, _ONE_PLAN_BY_INDEX, least=0, most=_LOOKS_AT_ONCE, prepare_threshold=0)
 
     async def open(self) -> None:
         await self._pool.open()
+        await self._looks.open()
 
     async def close(self) -> None:
         await self._pool.close()
+        await self._looks.close()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadConn]:
         """A connection for single statements that only read."""
-        async with self._connection() as conn:
+        async with self._connection(self._pool) as conn:
             yield ReadConn(conn)
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[Conn]:
+        """A connection for single statements that look, again and again, whether there is anything to do.
+
+        They are planned once: planning costs ten times what such a look does. So they read through indexes, and have
+        no arrays as long as the work.
+        """
+        async with self._connection(self._looks) as conn:
+            yield Conn(ReadConn(conn))
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Conn]:
         """A connection on which each statement is its own transaction: for one single write."""
-        async with self._connection() as conn:
+        async with self._connection(self._pool) as conn:
             conn.unreplicated = False
             yield Conn(ReadConn(conn))
             if conn.unreplicated:
@@ -147,9 +150,9 @@ class Database:
             yield conn
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator["_Connection"]:
+    async def _connection(self, pool: "AsyncConnectionPool[_Connection]") -> AsyncIterator["_Connection"]:
         try:
-            async with self._pool.connection() as conn:
+            async with pool.connection() as conn:
                 yield conn
         except PoolTimeout as e:
             raise Unavailable("the database") from e
@@ -183,6 +186,27 @@ class _Connection(AsyncConnection[Any]):
     """Remembers PostgreSQL's warning that a commit was not replicated: such a commit must not be acknowledged."""
 
     unreplicated = False
+
+
+def _pool(
+    dsn: str, name: str, planning: str, *, least: int, most: int, **more: Any
+) -> "AsyncConnectionPool[_Connection]":
+    return AsyncConnectionPool(
+        dsn,
+        connection_class=_Connection,
+        min_size=least,
+        max_size=most,
+        open=False,
+        timeout=_POOL_WAIT_SECONDS,
+        configure=_configure,
+        check=None,
+        kwargs={
+            "autocommit": True,
+            "application_name": name,
+            "options": f"-c TimeZone=UTC -c jit=off -c idle_in_transaction_session_timeout=60s {planning}",
+            **more,
+        },
+    )
 
 
 async def _configure(conn: AsyncConnection[Any]) -> None:

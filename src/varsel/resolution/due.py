@@ -115,26 +115,31 @@ class Resolution:
 
     async def next_due(self) -> datetime | None:
         """When the next waiting order's time comes (business time)."""
-        async with self._db.reading() as conn:
+        async with self._db.looking() as conn:
             due = await store.next_due(conn)
         return due - self._rules.due_grace if due else None
 
     async def _release(self, lane: Lane) -> None:
         """Make claimable what a failure may have left in our hands, and, once for all lanes, whose time has come."""
-        async with self._db.autocommit() as conn:
-            if self._unsure[lane]:
+        if self._unsure[lane]:
+            async with self._db.autocommit() as conn:
                 await store.release_own(conn, self._worker, lane)
-            if lane is Lane.ORDINARY and await store.release_due(conn, now=self._clock.now() + self._rules.due_grace):
-                self._waker.wake(Work.ORDERS)
+        if lane is Lane.ORDINARY:
+            async with self._db.looking() as conn:
+                if await store.release_due(conn, now=self._clock.now() + self._rules.due_grace):
+                    self._waker.wake(Work.ORDERS)
 
     async def _claim(self, lane: Lane) -> list[Claimed]:
-        async with self._db.autocommit() as conn:
-            began = self._after[lane]
-            claimed, after = await store.claim_orders(conn, self._worker, lane, after=began, limit=_ORDERS_A_CLAIM)
-            if not claimed and began:
-                claimed, after = await store.claim_orders(conn, self._worker, lane, after=0, limit=_ORDERS_A_CLAIM)
-        self._after[lane] = after
-        return claimed
+        began = self._after[lane]
+        for start in (began, 0) if began else (0,):
+            async with self._db.looking() as conn:
+                creators, self._after[lane] = await store.creators(conn, lane, after=start, limit=_ORDERS_A_CLAIM)
+            if creators:
+                async with self._db.autocommit() as conn:
+                    claimed = await store.claim_orders(conn, self._worker, lane, creators, limit=_ORDERS_A_CLAIM)
+                if claimed:
+                    return claimed
+        return []
 
     async def _begin_checks(self, lane: Lane, due: Sequence[Due]) -> None:
         """Ask conditions beside everything else: whose endpoint is slow delays nobody but himself."""

@@ -203,23 +203,24 @@ async def release_due(conn: Conn, *, now: datetime, limit: int = 5_000) -> int:
     return await execute(conn, RELEASE_DUE, {"now": now, "limit": limit})
 
 
-async def claim_orders(
-    conn: Conn, worker: WorkerId, lane: Lane, *, after: int, limit: int
-) -> tuple[list[Claimed], int]:
-    """Claim at most about `limit` due orders, in turn over creators, beginning after creator `after`.
+async def creators(conn: ReadConn, lane: Lane, *, after: int, limit: int) -> tuple[list[int], int]:
+    """Who has due orders in a lane, beginning after creator `after`, and after whom to begin next; 0: with the first.
 
-    Also returns after which creator the next claim begins; 0: all have had their turn. In the bulk lane one creator has
-    its turn: with one order, or several small ones.
+    In the bulk lane one creator has its turn: with one order, or several small ones.
     """
     fan = 1 if lane is Lane.BULK else min(_FAN, limit)
-    creators = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": fan}, int)
-    if not creators:
-        return [], 0
+    found = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": fan}, int)
+    return found, found[-1] if len(found) >= fan else 0
+
+
+async def claim_orders(
+    conn: Conn, worker: WorkerId, lane: Lane, creators: Sequence[int], *, limit: int
+) -> list[Claimed]:
+    """Claim at most about `limit` due orders, as many of each creator."""
     quota = -(-limit // len(creators))
     most = _BULK_RECIPIENTS if lane is Lane.BULK else limit * BULK_FROM_RECIPIENTS
-    params = {"creators": creators, "lane": lane, "quota": quota, "worker": worker, "most": most}
-    claimed = sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
-    return claimed, creators[-1] if len(creators) >= fan else 0
+    params = {"creators": list(creators), "lane": lane, "quota": quota, "worker": worker, "most": most}
+    return sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
 
 
 async def contents(conn: ReadConn, orders: Sequence[OrderId]) -> dict[OrderId, Content]:
