@@ -67,7 +67,7 @@ class SendNow(Generic[Message]):
             raise Unavailable(f"a provider of {self._pool.channel}", self._pool.wait_for(creator, address))
         try:
             async with asyncio.timeout(self._patience):
-                await member.slots.acquire()
+                await member.slots.acquire(Lane.INSTANT)
         except TimeoutError:
             raise Unavailable(member.name) from None
         if not await self._allowed(member):

@@ -3,7 +3,6 @@
 What all processes must agree on stands in the `provider` table, and is looked at twice a second.
 """
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from varsel.delivery.bucket import Bucket
 from varsel.delivery.choice import Routing, choose
 from varsel.delivery.pool_store import Standing
 from varsel.delivery.ports import Blame, Confirms, Deferred, Email, Indeterminate, SendResult, Sms, Unknown
+from varsel.delivery.slots import Slots
 from varsel.domain.errors import Unavailable
 from varsel.domain.notification import Channel
 from varsel.log import Log
@@ -68,7 +68,7 @@ class Member(Generic[Message]):
         self.provider: Provider[Message] = provider
         self.routing = routing
         self.bucket = Bucket(db, provider.name, routing)
-        self.slots = asyncio.Semaphore(provider.step // provider.max_batch)
+        self.slots = Slots(provider.step // provider.max_batch)
         self.backlog = 0  # claimed and not yet with the provider
         self.under_way = 0
         self.rest = False

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, NamedTuple
 
 from varsel.clock import Clock
-from varsel.db import Conn, Database, Deadlock, ReadConn
+from varsel.db import Conn, Database, ReadConn
 from varsel.delivery import pool_store, store
 from varsel.delivery.gate import Withheld
 from varsel.delivery.outcome import Rules, recorded, withheld
 from varsel.delivery.pool import Member, Message, Pool
 from varsel.delivery.ports import SendResult, Sms, Unknown
+from varsel.delivery.recorder import Recorder
 from varsel.delivery.store import Claimed, Recorded, Share, Templates
 from varsel.delivery.turns import Turns
 from varsel.domain.errors import Unavailable
@@ -30,8 +31,6 @@ _LANES: Final = (Lane.INSTANT, Lane.ORDINARY, Lane.BULK)  # emails with attachme
 _FAN: Final = 16  # creators of a lane whose messages are claimed at once
 _MOST_CLAIMED: Final = 500
 _ROOM_PATIENCE: Final = 1.0  # s: then an instance may be ready again that was not
-_FLUSH_ROWS: Final = 250
-_FLUSH_AFTER: Final = 0.05  # s; sooner when nothing more is under way
 
 
 class _Held(NamedTuple, Generic[Message]):
@@ -75,7 +74,7 @@ class Sending(Generic[Message]):
         self._doubtful: set[ClaimId] = set()  # perhaps made, and nobody works on them
         self._room = asyncio.Event()
         self._stopping = False  # give back what has not been started
-        self._recorder = _Recorder(db, clock, self._completed)
+        self._recorder = Recorder(db, clock, self._completed)
 
     @property
     def name(self) -> str:
@@ -139,24 +138,31 @@ class Sending(Generic[Message]):
             templates = {t.order: t for t in await store.templates(conn, sorted({row.order for row in claimed}))}
             messages = {row.id: self._message(row, templates.get(row.order)) for row in claimed}
             barred = await self._withheld(conn, [m for m in messages.values() if m is not None])
+        begun: dict[Member[Message], asyncio.Event] = {}
         for member, (claim_id, _, rows) in shares:
             held = [
                 _Held(row, claim_id, place, messages[row.id], barred.get(row.id))
                 for place, row in enumerate(rows, start=1)
             ]
-            self._begin(member, claim_id, held)
+            begun[member] = self._begin(member, claim_id, held, after=begun.get(member))
 
     async def _withheld(self, conn: ReadConn, messages: Sequence[Message]) -> Mapping[NotificationId, Withheld]:
         gate = self._rules.gate
         return await gate.withheld(conn, messages, now=self._clock.now()) if gate else {}
 
-    def _begin(self, member: Member[Message], claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
+    def _begin(
+        self, member: Member[Message], claim_id: ClaimId, held: Sequence[_Held[Message]], after: asyncio.Event | None
+    ) -> asyncio.Event:
+        """Nothing of it leaves before `after`; returns what happens when all of it has a slot, or never will."""
         self._doubtful.discard(claim_id)
         member.backlog += len(held)
         member.trying = member.on_trial
-        task = asyncio.create_task(self._send_claim(member, claim_id, held))
+        begun = asyncio.Event()
+        task = asyncio.create_task(self._send_claim(member, claim_id, held, after, begun))
         self._claims.add(task)
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: begun.set())
+        return begun
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._claims.discard(task)
@@ -237,14 +243,23 @@ class Sending(Generic[Message]):
             log.error("message cannot be rendered", exc=error, notification_id=row.id)
             return None
 
-    async def _send_claim(self, member: Member[Message], claim_id: ClaimId, held: Sequence[_Held[Message]]) -> None:
+    async def _send_claim(
+        self,
+        member: Member[Message],
+        claim_id: ClaimId,
+        held: Sequence[_Held[Message]],
+        after: asyncio.Event | None,
+        begun: asyncio.Event,
+    ) -> None:
         """Start the messages in order of the claim, never one that the committed mark does not cover."""
         provider = member.provider
-        marked, lost, begun = 0, False, 0
+        marked, lost, started = 0, False, 0
         tasks: list[asyncio.Task[None]] = []
         try:
+            if after:
+                await after.wait()
             for batch in _batches(held, provider.max_batch):
-                await member.slots.acquire()
+                await member.slots.acquire(held[0].row.lane)
                 if member.bucket.limited and not await member.bucket.take(_cost(batch), lambda: self._rests(member)):
                     member.rest = True
                 if batch[-1].place > marked and not self._rests(member):
@@ -256,17 +271,18 @@ class Sending(Generic[Message]):
                 member.backlog -= len(batch)
                 self._make_room(member)
                 member.under_way += len(ready)
-                begun += len(batch)
+                started += len(batch)
                 tasks.append(asyncio.create_task(self._send_batch(member, ready)))
+            begun.set()
             await asyncio.gather(*tasks)
         except asyncio.CancelledError:
             for task in tasks:
                 task.cancel()
             raise  # the claim stays: what is up to its mark is unknown, the rest goes back
         if lost:
-            log.warning("claim lost", provider=member.name, dropped=len(held) - begun)
+            log.warning("claim lost", provider=member.name, dropped=len(held) - started)
             member.slots.release()
-            member.backlog -= len(held) - begun
+            member.backlog -= len(held) - started
             self._make_room(member)
         self._recorder.end(claim_id)
         if not any(m.under_way or m.backlog for m in self._pool.members):
@@ -365,84 +381,6 @@ class Sending(Generic[Message]):
 
     def _completed(self) -> None:
         self._waker.wake(Work.FEED)
-
-
-class _Recorder:
-    """Writes results in batches: 250 rows, 50 ms, or at once when nothing more is under way."""
-
-    def __init__(self, db: Database, clock: Clock, on_complete: Callable[[], None]) -> None:
-        self._db = db
-        self._clock = clock
-        self._on_complete = on_complete
-        self._results: list[Recorded] = []
-        self._ended: list[ClaimId] = []
-        self._full = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._task and not self._task.done())
-
-    def add(self, result: Recorded) -> None:
-        self._results.append(result)
-        if len(self._results) >= _FLUSH_ROWS:
-            self._full.set()
-        self._start()
-
-    def end(self, claim: ClaimId) -> None:
-        """The claim is through: its row goes with the results that were added before."""
-        self._ended.append(claim)
-        self._start()
-
-    def flush(self) -> None:
-        self._full.set()
-        self._start()
-
-    async def close(self) -> None:
-        self.flush()
-        if self._task:
-            await self._task
-
-    def _start(self) -> None:
-        if not self.busy:
-            self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while self._results or self._ended:
-            if not self._full.is_set():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), _FLUSH_AFTER)
-            self._full.clear()
-            results, self._results = self._results, []
-            ended, self._ended = self._ended, []
-            await self._write(results, ended)
-
-    async def _write(self, results: list[Recorded], ended: list[ClaimId]) -> None:
-        """Until it is stored, or is known to be unstorable: an error of one row is kept to that row."""
-        pause = 0.1
-        while True:
-            try:
-                async with self._db.transaction() as conn:
-                    completed = await store.record(conn, results, ended, now=self._clock.now())
-            except (Unavailable, Deadlock):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
-            except Exception as error:  # noqa: BLE001 - kept to the row that is the cause
-                if not results:
-                    log.error("claims cannot be ended", exc=error)
-                    return
-                if len(results) == 1:  # without its claim, it expires at the latest
-                    log.error("result cannot be stored", exc=error, ids=[r.id for r in results])
-                    await self._write([], ended)
-                    return
-                middle = len(results) // 2
-                await self._write(results[:middle], [])
-                await self._write(results[middle:], ended)
-                return
-            else:
-                if completed:
-                    self._on_complete()
-                return
 
 
 def _batches(held: Sequence[_Held[Message]], size: int) -> Iterator[Sequence[_Held[Message]]]:
