@@ -152,6 +152,23 @@ async def test_three_good_trials_close_a_breaker_and_all_goes_on(road: Road) -> 
     assert kinds == ["opened", "closed"]
 
 
+async def test_a_trial_that_comes_to_nothing_leaves_room_for_another(road: Road) -> None:
+    road.mail = FakeProvider("mail", answers=lambda _: Deferred("login refused", Blame.FAULT))
+    await emails(road, 1)
+    await road.run()
+    assert await breaker(road)
+    road.mail.answers = lambda _: Accepted()
+    await change(road, "DELETE FROM order_content")  # it has no text any more, so it cannot be sent
+    road.clock.advance(timedelta(minutes=10))
+    await change(road, "UPDATE provider SET breaker_until = statement_timestamp() - interval '1 s'")
+    await road.run()
+    assert await road.outcomes() == [("email", "Failed")]
+    assert await road.value("SELECT trial_until FROM provider WHERE name = 'mail'") is None
+    await emails(road, 1)
+    await road.run()
+    assert len(road.mail.sent) == 2
+
+
 @pytest.mark.assertion("channels", 4)
 @pytest.mark.assertion("channels-faults", 5)
 async def test_a_refused_login_fails_no_message_and_opens_the_breaker_at_once(road: Road) -> None:

@@ -87,7 +87,7 @@ class Member(Generic[Message]):
 
     @property
     def ready(self) -> bool:
-        return not self.stopped and self.ready_at <= time.monotonic()
+        return not self.stopped and not self.rest and self.ready_at <= time.monotonic()
 
     @property
     def has_room(self) -> bool:
@@ -184,6 +184,15 @@ class Pool(Generic[Message]):
                 await self._count(member, len(results) - len(throttles), errors, results)
             if throttles:
                 await self._pause(member, throttles, trial=trial)
+        except Unavailable:
+            log.warning("provider state not stored", provider=member.name)
+
+    async def forgo(self, member: Member[Message]) -> None:
+        """Its trial did not come to anything: another message may be one."""
+        member.trying = False
+        try:
+            async with self._db.autocommit() as conn:
+                await pool_store.return_trial(conn, member.name)
         except Unavailable:
             log.warning("provider state not stored", provider=member.name)
 

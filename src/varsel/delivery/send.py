@@ -361,6 +361,8 @@ class Sending(Generic[Message]):
             self._recorder.add(self._recorded(member, held, result, now))
         if results:
             await self._pool.mind(member, results)
+        elif member.trying:
+            await self._pool.forgo(member)
 
     def _recorded(self, member: Member[Message], held: _Held[Message], result: SendResult, now: datetime) -> Recorded:
         row: Claimed = held.row
