@@ -24,7 +24,7 @@ def test_a_body_that_the_document_allows_passes_the_first_stage(front: Front, do
     operation = schemathesis.openapi.from_dict(document)[path]["POST"]
     allowed = operation.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
 
-    @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=allowed)
     def check(case: schemathesis.Case[Any]) -> None:
         reply = front.client.post(path, case.body)
@@ -40,7 +40,7 @@ def test_a_body_that_the_document_forbids_is_refused(front: Front, document: Any
     operation = schemathesis.openapi.from_dict(document)[path]["POST"]
     forbidden = operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
 
-    @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=forbidden)
     def check(case: schemathesis.Case[Any]) -> None:
         assume(case.meta and case.meta.is_negative_at(ParameterLocation.BODY))  # else the credential is
