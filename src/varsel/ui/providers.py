@@ -19,6 +19,7 @@ from varsel.ui.pages import back
 from varsel.ui.parts import UiParts
 from varsel.ui.providers_store import Change, Minute, Waiting
 from varsel.ui.pulse import Pulse, pulse_of
+from varsel.ui.standing import Standing
 
 PATH: Final = "/ui/ops/providers"
 
@@ -28,15 +29,6 @@ _ACTS: Final = ("stop", "start", "weight")
 _LOOKED_BACK: Final = 50  # changes of one provider, for what made it stand as it does
 _CAUSES: Final = {"stopped": "stopped", "open": "opened", "trial": "opened", "paused": "paused"}
 _CHANNELS: Final = ("email", "sms")
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a provider stands, as a family of colours, an icon and the key of its words."""
-
-    key: str
-    family: str
-    icon: str
 
 
 _STANDINGS: Final = {

@@ -16,6 +16,7 @@ from varsel.ui.access import NotFound, Role, Who, audit
 from varsel.ui.inbox import uuid_or_none
 from varsel.ui.pages import back
 from varsel.ui.parts import UiParts
+from varsel.ui.standing import Standing
 from varsel.ui.webhooks_store import Hook
 from varsel.webhooks.owner import NoSuchWebhook, Owners
 from varsel.webhooks.owner_store import Webhook
@@ -26,15 +27,6 @@ PATH: Final = "/ui/ops/webhooks"
 _SHOWN: Final = 200
 _TRIES: Final = 50
 _ACTS: Final = ("pause", "resume", "ping", "replay")
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How one stands: the key of its words, a family of colours and an icon."""
-
-    key: str
-    family: str
-    icon: str
 
 
 _STANDINGS: Final = {
