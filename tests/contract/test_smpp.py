@@ -400,7 +400,7 @@ async def test_a_lost_session_leaves_unanswered_submits_unknown_and_is_made_agai
         results = sending.result()
         assert results == [Unknown("the SMSC did not answer")] * 10
         await inbox.wait_for(10)
-        assert center.binds == 2
+        await until(lambda: center.binds == 2, 60)
         (after,) = await made.send([sms()])
     assert isinstance(after, Accepted)
 

@@ -5,7 +5,7 @@ import string
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from varsel.api.pace import Pace
@@ -96,6 +96,7 @@ def test_codes_have_six_digits_and_none_begins_with_zero() -> None:
 
 
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=60))
+@example([0.0, 0.0, 29.999999999999996, 29.999999999999996])
 def test_nobody_gets_more_turns_than_the_limit_in_any_window(pauses: list[float]) -> None:
     now, taken = 0.0, []
     pace = Pace(3, timedelta(seconds=60), lambda: now)

@@ -25,6 +25,6 @@ class Pace:
         if len(self._asked) > _MAX_KNOWN:
             self._asked.popitem(last=False)
         if len(asked) == self._limit and now - asked[0] < self._window:
-            return timedelta(seconds=self._window - (now - asked[0]))
+            return max(timedelta(seconds=self._window - (now - asked[0])), timedelta.resolution)
         asked.append(now)
         return None
