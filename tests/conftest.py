@@ -9,7 +9,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from varsel.embedded import Embedded
 from varsel.migrate import migrate
 
 _TEMPLATE = "varsel_template"
+_MEMORY = "/dev/shm"
+_ROOM = 4_000_000_000  # bytes, for all test processes together
 _numbers = itertools.count(1)
 
 
@@ -97,9 +99,17 @@ def clock() -> ManualClock:
 
 def _temporary_home() -> Path:
     """A home that the server's own user can reach; pytest's folders are closed to everybody but us."""
-    folder = Path(tempfile.mkdtemp(prefix="varsel-test-", dir="/tmp"))  # short enough for a socket
+    folder = Path(tempfile.mkdtemp(prefix="varsel-test-", dir=_place()))
     folder.chmod(0o755)
     return folder
+
+
+def _place() -> str:
+    """In memory where there is room: a database of one test is a thousand files. Short enough for a socket."""
+    with suppress(OSError):
+        if shutil.disk_usage(_MEMORY).free >= _ROOM:
+            return _MEMORY
+    return "/tmp"
 
 
 @pytest.fixture
@@ -129,7 +139,7 @@ def durable_server(home: Path) -> Iterator[Embedded]:
 def server_dsn() -> Iterator[str]:
     """The server of this test process: quick, not safe. Holds a migrated template."""
     folder = _temporary_home()
-    with Embedded(folder, durable=False, settings={"shared_buffers": "64MB"}) as server:
+    with Embedded(folder, durable=False, settings={"shared_buffers": "64MB", "max_wal_size": "256MB"}) as server:
         _administer(server.dsn, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
         asyncio.run(_migrate(make_conninfo(server.dsn, dbname=_TEMPLATE)))
         yield server.dsn
