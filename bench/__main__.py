@@ -1,11 +1,8 @@
 """`python -m bench [names…]`: run benchmarks on two cores, print their table, write `.bench/results.json`."""
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import click
@@ -14,6 +11,7 @@ import uvloop
 from bench import accept, failover, fairness, instant, mail, overview, registries, road, stages, volume
 from bench.figures import Figure, save, show
 from bench.ground import Ground, Size
+from bench.processes import temporary_home
 from bench.to_many import run as send_to_many
 from varsel import log
 from varsel.cli.startup import spare_collector
@@ -53,12 +51,8 @@ def main(names: Sequence[str], quick: bool, full: bool) -> None:
         click.echo(f"The machine is busy with other things (load {load:.1f}): the figures will be too low.", err=True)
     log.configure("WARNING")
     spare_collector()
-    home = Path(tempfile.mkdtemp(prefix="varsel-bench-"))
-    try:
-        with Embedded(home, settings=_SETTINGS) as server:
-            figures = uvloop.run(_run(Ground(home, server, Size(quick, full)), names or list(BENCHMARKS)))
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with temporary_home("varsel-bench-") as home, Embedded(home, settings=_SETTINGS) as server:
+        figures = uvloop.run(_run(Ground(home, server, Size(quick, full)), names or list(BENCHMARKS)))
     show(figures)
     save(
         figures,

@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.processes import Failed, running
+from bench.processes import Failed, running, temporary_home
 from bench.volume import ready
 from varsel.cli.child_settings import toml
 from varsel.cli.startup import free_port
@@ -311,8 +310,8 @@ async def _captured(http: aiohttp.ClientSession, recipient: str) -> int:
 @click.option("--kills", type=click.IntRange(1), default=4, show_default=True)
 def main(orders: int, kills: int) -> None:
     """Kill -9 everything, again and again, and count what became of the orders."""
-    with tempfile.TemporaryDirectory(prefix="varsel-chaos-") as home:
-        ledger = asyncio.run(Ordeal(Path(home)).run(orders, kills))
+    with temporary_home("varsel-chaos-") as home:
+        ledger = asyncio.run(Ordeal(home).run(orders, kills))
     _print(ledger)
     if not ledger.is_good:
         raise SystemExit(1)

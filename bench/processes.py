@@ -7,14 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any, Final
 
 from varsel.cli.child_settings import toml
 from varsel.cli.startup import free_port
-from varsel.embedded import die_with_parent
+from varsel.embedded import die_with_parent, remove_home
 
 _READY_WITHIN: Final = 30.0
 _STOP_WITHIN: Final = 15.0
@@ -23,6 +23,17 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 class Failed(Exception):
     """A process did not do what the benchmark needs."""
+
+
+@contextmanager
+def temporary_home(prefix: str) -> Iterator[Path]:
+    """A home while the block runs. Its cluster goes too: as root it lies elsewhere, where its own user reaches it."""
+    home = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield home
+    finally:
+        with suppress(OSError):  # what went wrong in the block says more
+            remove_home(home)
 
 
 @contextmanager

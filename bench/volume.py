@@ -6,7 +6,6 @@ Not for its rate alone: afterwards every recipient must have one fate, and one e
 import asyncio
 import json
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import Any, Final
 from bench import load
 from bench.figures import Figure
 from bench.ground import Ground
-from bench.processes import Failed, count_of, line, running, settings_file, sink
+from bench.processes import Failed, count_of, line, running, settings_file, sink, temporary_home
 from varsel.domain.order import ORDER_STATE_NAMES, OrderState
 from varsel.issuer import CREATOR_SCOPES, DevelopmentIssuer
 
@@ -33,8 +32,7 @@ _V1: Final = "/notifications/api/v1/orders"
 
 async def run(ground: Ground) -> list[Figure]:
     recipients = ground.size.of(_RECIPIENTS)
-    with tempfile.TemporaryDirectory(prefix="varsel-volume-") as folder:
-        home = Path(folder)
+    with temporary_home("varsel-volume-") as home:
         ids = home / "ids"
         with sink("--ids", ids) as (mail_port, receiver):
             with up(home, settings_file(home, None, mail_port)) as port:

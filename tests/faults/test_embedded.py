@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bench.processes import temporary_home
 from varsel.embedded import Embedded, HomeInUse, ServerError, remove_home, running_dsn
 
 SMALL = {"shared_buffers": "16MB"}
@@ -221,6 +222,18 @@ def test_a_home_its_user_cannot_reach_works_and_no_folder_above_is_opened() -> N
         assert Path(closed).stat().st_mode & 0o777 == 0o700
         remove_home(home)
         assert not cluster.exists()
+
+
+def test_what_a_benchmark_runs_on_is_gone_afterwards() -> None:
+    with (
+        temporary_home("varsel-test-") as home,
+        Embedded(home, settings=SMALL, durable=False) as server,
+        psycopg.connect(server.dsn) as conn,
+    ):
+        row = conn.execute("SELECT setting FROM pg_settings WHERE name = 'data_directory'").fetchone()
+    assert row
+    assert not home.exists()
+    assert not Path(row[0]).parent.exists()
 
 
 def test_binaries_its_user_cannot_reach_are_copied(home: Path) -> None:
