@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 VENV := .venv/.installed
 
-.PHONY: setup demo test check format docs bench chaos assertions identities schema lock clean browser axe mail-system screenshots
+.PHONY: setup demo test check lint format docs bench chaos assertions identities schema lock clean browser axe mail-system screenshots
 
 setup: $(VENV)
 
@@ -42,10 +42,13 @@ mail-system:
 		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections && \
 		apt-get update -qq >/dev/null && $(INSTALL) postfix >/dev/null; }
 
-test: $(VENV) browser axe mail-system check
+test: $(VENV) browser axe mail-system lint
 	@.venv/bin/pytest -n 4 --dist worksteal
 
-check: $(VENV)
+check: lint
+	@.venv/bin/pytest -q tests/docs/test_docs.py tests/docs/test_assertions.py
+
+lint: $(VENV)
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
