@@ -141,6 +141,7 @@ async def test_a_reply_means_what_the_table_says(stage: str, reply: str, expecte
     ("stage", "expected"),
     [("BANNER", FAULT), ("EHLO", FAULT), ("MAIL", FAULT), ("RCPT", RETRY), ("DATA", RETRY), ("DOT", Unknown())],
 )
+@pytest.mark.assertion("channels-faults", 4)
 async def test_a_lost_connection_is_unknown_only_once_content_has_left(
     stage: str, expected: SendResult, piped: bool
 ) -> None:

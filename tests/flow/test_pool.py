@@ -117,6 +117,20 @@ async def test_single_errors_do_not_open_a_breaker(road: Road) -> None:
     assert Counter(await road.outcomes()) == {("email", "accepted"): 191, ("email", "new"): 9}
 
 
+@pytest.mark.assertion("channels", 17)
+async def test_however_often_a_provider_asks_for_time_no_breaker_opens_and_its_weight_stays(road: Road) -> None:
+    road.mail = FakeProvider(
+        "mail", step=100, answers=lambda _: Deferred("429", Blame.PROVIDER, retry_after=timedelta(seconds=2))
+    )
+    second(road)
+    await emails(road, 200)
+    await road.run()
+    assert len(road.mail.sent) > 50  # errors of so many would open it, and move its weight
+    assert await road.value("SELECT breaker_until FROM provider WHERE name = 'mail'") is None
+    assert await road.value("SELECT weight FROM provider WHERE name = 'mail'") is None
+    assert {row.attempts for row in await road.rows()} == {1}  # those of the other one
+
+
 @pytest.mark.assertion("channels", 16)
 async def test_an_open_breaker_lets_nothing_through_and_then_one_message_at_a_time(road: Road) -> None:
     road.mail = FakeProvider("mail", step=1, answers=lambda _: DOWN)
