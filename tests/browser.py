@@ -1,17 +1,25 @@
 """A real browser for tests: Debian's headless Chromium, driven over its DevTools socket."""
 
 import asyncio
+import atexit
 import base64
 import contextlib
 import itertools
 import json
+import shutil
+import signal
+import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+
+from varsel.embedded import die_with_parent
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 _LOOK_SECONDS: Final = 0.02
@@ -89,17 +97,30 @@ class Page:
         await self.send("Input.dispatchKeyEvent", type="keyDown", **event, **({"text": text} if text else {}))
         await self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
+    async def tab(self, times: int) -> None:
+        """The Tab key again and again, without a look between."""
+        event = {"type": "rawKeyDown", "key": "Tab", "windowsVirtualKeyCode": 9}
+        await asyncio.gather(*(self.send("Input.dispatchKeyEvent", **event) for _ in range(times)))
+
     async def look(
         self, *, width: int = 1280, height: int = 900, dark: bool = False, language: str = "nb", script: bool = True
     ) -> None:
         """What the visitor has: a window, a theme, a language, and whether scripts run. Holds from the next page on."""
-        mobile = width < 500
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
-        await self.send("Emulation.setDeviceMetricsOverride", **size)
-        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        await self.send("Emulation.setEmulatedMedia", features=[theme])
+        await self.window(width=width, height=height)
+        await self.theme(dark=dark)
         await self.send("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
         await self.send("Emulation.setScriptExecutionDisabled", value=not script)
+
+    async def window(self, *, width: int, height: int = 900) -> None:
+        """Holds at once: the page that is open is laid out anew."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        await self.send("Emulation.setDeviceMetricsOverride", **size)
+
+    async def theme(self, *, dark: bool) -> None:
+        """Holds at once. Nothing moves: a page at rest can be judged, and is not painted sixty times a second."""
+        features = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        listed = [{"name": name, "value": value} for name, value in features.items()]
+        await self.send("Emulation.setEmulatedMedia", features=listed)
 
     async def screenshot(self) -> bytes:
         """The whole page, to its end, as PNG."""
@@ -143,48 +164,56 @@ class Page:
 
 @asynccontextmanager
 async def browser_page() -> AsyncIterator[Page]:
-    """A tab in a browser of its own, without any history. Both are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="varsel-browser-", ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            CHROMIUM,
-            *_FLAGS,
-            f"--user-data-dir={profile}",
-            "about:blank",
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    """A tab without any history, of which nothing is left. The browser itself serves all tests of this process."""
+    chromium = _chromium()
+    async with aiohttp.ClientSession() as session, _connected(session, chromium) as browser:
+        context = (await browser.send("Target.createBrowserContext"))["browserContextId"]
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                port = await _devtools_port(process)
-            async with aiohttp.ClientSession() as session, _tab(session, port) as page:
+            target = await browser.send("Target.createTarget", url="about:blank", browserContextId=context)
+            tab = f"{chromium.rpartition('/devtools/')[0]}/devtools/page/{target['targetId']}"
+            async with _connected(session, tab) as page:
+                for domain in ("Page", "Runtime", "Log", "Network"):
+                    await page.send(f"{domain}.enable")
+                await page.send("Emulation.setFocusEmulationEnabled", enabled=True)  # as the window in front
                 yield page
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-async def _devtools_port(process: asyncio.subprocess.Process) -> int:
-    assert process.stderr is not None
-    while line := (await process.stderr.readline()).decode():
-        if "DevTools listening on" in line:
-            return int(line.split("/")[2].rpartition(":")[2])
-    raise AssertionError("the browser ended before it listened")
+            await browser.send("Target.disposeBrowserContext", browserContextId=context)
 
 
 @asynccontextmanager
-async def _tab(session: aiohttp.ClientSession, port: int) -> AsyncIterator[Page]:
-    async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-        tab = next(t for t in await answer.json() if t["type"] == "page")
-    async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+async def _connected(session: aiohttp.ClientSession, address: str) -> AsyncIterator[Page]:
+    async with session.ws_connect(address, max_msg_size=0) as socket:
         page = Page(socket)
         listening = asyncio.create_task(page.listen())
         try:
-            for domain in ("Page", "Runtime", "Log", "Network"):
-                await page.send(f"{domain}.enable")
-            await page.send("Emulation.setFocusEmulationEnabled", enabled=True)  # as the window in front
             yield page
         finally:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
+
+
+@cache
+def _chromium() -> str:
+    """The DevTools address of this process's browser, which is started for the first tab and ends with the process."""
+    profile = tempfile.mkdtemp(prefix="varsel-browser-")
+    process = subprocess.Popen(
+        [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - allocates nothing in the child
+    )
+    atexit.register(_end, process, profile)
+    note = Path(profile) / "DevToolsActivePort"  # a port and a path
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not note.exists() or len(lines := note.read_text().split()) < 2:
+        assert process.poll() is None, "the browser ended before it listened"
+        assert time.monotonic() < deadline, "the browser does not listen"
+        time.sleep(_LOOK_SECONDS)
+    return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+
+
+def _end(process: subprocess.Popen[bytes], profile: str) -> None:
+    process.kill()
+    process.wait()
+    shutil.rmtree(profile, ignore_errors=True)

@@ -167,7 +167,9 @@ async def test_a_mail_is_shown_as_wide_as_a_phone_or_a_screen(site: Site, page: 
 
 async def test_raw_data_is_copied_and_says_so(site: Site, page: Page) -> None:
     [id_] = await capture(site.database, mail("a@example.com", "Brev", "Hei"))
-    await page.send("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    here = (await page.send("Target.getTargetInfo"))["targetInfo"]["browserContextId"]
+    may = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    await page.send("Browser.grantPermissions", permissions=may, browserContextId=here)
     await page.goto(f"{site.url}/sandbox?id={id_}&view=raw")
     await page.evaluate("document.querySelector('[data-copies]').click()")
     await page.until("document.querySelector('.codebar [role=status]').textContent === 'Kopiert'")
