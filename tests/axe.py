@@ -1,4 +1,4 @@
-"""What axe-core finds on a page: WCAG 2.2 AA and its own good practice, in the browser of the tests."""
+"""What is wrong with a page: axe-core's WCAG 2.2 AA and good practice, in the browser of the tests, in every look."""
 
 from pathlib import Path
 from typing import Final
@@ -7,16 +7,48 @@ from browser import Page
 
 AXE: Final = Path(__file__).parent / "node/node_modules/axe-core/axe.min.js"
 
+_ALL: Final = "{}"
+_COLOURS: Final = '{runOnly: ["color-contrast", "link-in-text-block"]}'  # all that a theme changes
 _RUN: Final = """
-axe.run(document, {resultTypes: ["violations"], preload: false, iframes: false}).then(({violations}) =>
+axe.run(document, {resultTypes: ["violations"], preload: false, iframes: false, ...%s}).then(({violations}) =>
   violations.flatMap(v => v.nodes.map(n => `${v.id}: ${n.target.join(" ")} ${n.failureSummary.split("\\n")[1] || ""}`)))
 """
+_LOOKS: Final = ((1280, False, _ALL), (1280, True, _COLOURS), (320, True, _COLOURS), (320, False, _ALL))
+_MIDDLE: Final = 768
+_SHAPE: Final = """
+(() => {
+  const ids = [...document.querySelectorAll("[id]")].map(e => e.id);
+  return [document.documentElement.lang, document.querySelectorAll("h1").length, ids.length - new Set(ids).size];
+})()
+"""
+_WIDE: Final = "document.documentElement.scrollWidth"
 
 
-async def violations(page: Page) -> list[str]:
+async def violations(page: Page, rules: str = _ALL) -> list[str]:
     """Each with its rule and where it is. Empty is what every page wants."""
     assert AXE.exists(), "axe-core is missing: `make axe` installs it, and wants npm"
     if not await page.evaluate("typeof axe === 'object'"):
         await page.evaluate(AXE.read_text(encoding="utf-8") + "; true")
-    found: list[str] = await page.evaluate(_RUN)
+    found: list[str] = await page.evaluate(_RUN % rules)
+    return found
+
+
+async def faults(page: Page, language: str) -> list[str]:
+    """What is wrong with the page that is open, wide and narrow, light and dark. It is left narrow and light."""
+    lang, headings, twice = await page.evaluate(_SHAPE)
+    found = [
+        *([] if lang == language else [f"in {lang}"]),
+        *([] if headings == 1 else [f"{headings} headings of the first level"]),
+        *([] if not twice else [f"{twice} ids are not the only ones of their name"]),
+    ]
+    await page.window(width=_MIDDLE)
+    if (wide := await page.evaluate(_WIDE)) > _MIDDLE:
+        found.append(f"{wide} px wide in a window of {_MIDDLE}")
+    for width, dark, rules in _LOOKS:
+        await page.window(width=width)
+        await page.theme(dark=dark)
+        look = f"{width} {'dark' if dark else 'light'}"
+        found += [f"{look}: {violation}" for violation in await violations(page, rules)]
+        if (wide := await page.evaluate(_WIDE)) > width:
+            found.append(f"{look}: {wide} px wide")
     return found
