@@ -9,7 +9,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,32 +137,42 @@ def durable_server(home: Path) -> Iterator[Embedded]:
 
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
-    """The server of this test process: quick, not safe. Holds a migrated template."""
+    """The server of this test process: quick, not safe."""
     folder = _temporary_home()
     with Embedded(folder, durable=False, settings={"shared_buffers": "64MB", "max_wal_size": "256MB"}) as server:
-        _administer(server.dsn, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
-        asyncio.run(_migrate(make_conninfo(server.dsn, dbname=_TEMPLATE)))
         yield server.dsn
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def administration(server_dsn: str) -> Iterator[psycopg.Connection]:
+    """The one connection that makes and drops the databases of tests. The server has a migrated template."""
+    with closing(psycopg.connect(server_dsn, autocommit=True)) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+        asyncio.run(_migrate(make_conninfo(server_dsn, dbname=_TEMPLATE)))
+        yield conn
+
+
 @pytest.fixture
-def dsn(server_dsn: str) -> Iterator[str]:
+def dsn(server_dsn: str, administration: psycopg.Connection) -> Iterator[str]:
     """A fresh, migrated database of one test."""
-    name = f"test_{next(_numbers)}"
-    created = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
-    _administer(server_dsn, created.format(sql.Identifier(name), sql.Identifier(_TEMPLATE)))
-    yield make_conninfo(server_dsn, dbname=name)
-    _administer(server_dsn, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with _created(administration, sql.SQL("TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(_TEMPLATE))) as name:
+        yield make_conninfo(server_dsn, dbname=name)
 
 
 @pytest.fixture
-def empty_dsn(server_dsn: str) -> Iterator[str]:
+def empty_dsn(server_dsn: str, administration: psycopg.Connection) -> Iterator[str]:
     """A database without any table."""
+    with _created(administration, sql.Composed([])) as name:
+        yield make_conninfo(server_dsn, dbname=name)
+
+
+@contextmanager
+def _created(administration: psycopg.Connection, how: sql.Composed) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
-    _administer(server_dsn, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield make_conninfo(server_dsn, dbname=name)
-    _administer(server_dsn, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    administration.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), how))
+    yield name
+    administration.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
@@ -180,8 +190,3 @@ async def _migrate(dsn: str) -> None:
         await migrate(database)
     finally:
         await database.close()
-
-
-def _administer(dsn: str, statement: sql.Composed) -> None:
-    with closing(psycopg.connect(dsn, autocommit=True)) as conn:
-        conn.execute(statement)
