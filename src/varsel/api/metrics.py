@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -13,6 +12,7 @@ from varsel.api.forms import read_form
 from varsel.api.operators import Operators
 from varsel.api.parts import ApiParts
 from varsel.api.problems import Invalid
+from varsel.api.templating import template
 from varsel.status.metrics import MonthRow
 from varsel.status.metrics_store import month
 
@@ -31,10 +31,7 @@ _HEADERS: Final = {
 def metrics_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     """The page. It is not in the published document (http-api 22)."""
     operators = Operators(parts.settings)
-    templates = Environment(
-        loader=PackageLoader("varsel.api"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = templates.get_template("metrics.html")
+    page = template("metrics.html")
 
     def render(wanted: tuple[int, int], rows: Sequence[MonthRow] | None) -> Response:
         now = parts.clock.now().astimezone(UTC)

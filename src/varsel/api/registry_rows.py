@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, create_model
@@ -79,6 +80,7 @@ def row_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     ]
 
 
+@cache
 def body_of(kind: Kind) -> type[RowsBody]:
     """The same body, of which the document says what its rows hold."""
 

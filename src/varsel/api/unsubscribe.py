@@ -6,7 +6,7 @@ Nothing changes by looking: mail scanners follow links. No cookies, no login, no
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -15,6 +15,7 @@ from varsel.api.forms import read_form
 from varsel.api.parts import ApiParts
 from varsel.api.problems import Invalid, Refusal
 from varsel.api.requests import header
+from varsel.api.templating import template
 from varsel.delivery import suppression_store, unsubscribe_store
 from varsel.delivery.suppression import Ground, SuppressionKey
 from varsel.delivery.unsubscribe import PATH, UnsubscribeLinks
@@ -60,10 +61,7 @@ def unsubscribe_routes(parts: ApiParts) -> Sequence[BaseRoute]:
     key, links = parts.guard.key, parts.guard.links
     if key is None or links is None:
         return []
-    templates = Environment(
-        loader=PackageLoader("varsel.api"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    routes = _Unsubscribe(parts, key, links, templates.get_template("unsubscribe.html"))
+    routes = _Unsubscribe(parts, key, links, template("unsubscribe.html"))
     path = f"{PATH}/{{token}}"
     return [Route(path, routes.ask, methods=["GET"]), Route(path, routes.unsubscribe, methods=["POST"])]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -49,6 +49,7 @@ class _Static:
     url: str
 
 
+@cache
 def _static_files() -> dict[str, _Static]:
     files = {}
     for file in resources.files("varsel.ui").joinpath("static").iterdir():
@@ -58,6 +59,31 @@ def _static_files() -> dict[str, _Static]:
         packed = gzip.compress(content, mtime=0)
         files[f"{digest}/{file.name}"] = _Static(content, packed, media_type, f"/ui/static/{digest}/{file.name}")
     return files
+
+
+@cache
+def _templates(*, sandbox: bool) -> Environment:
+    """Read and compiled once in a process."""
+    templates = Environment(
+        loader=PackageLoader("varsel.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals |= {
+        "static": {name.partition("/")[2]: file.url for name, file in _static_files().items()},
+        "version": __version__,
+        "sandbox": sandbox,
+        "families": FAMILIES,
+    }
+    templates.filters |= {
+        "initial": lambda text: text[:1].upper() + text[1:],
+        "linked": linked,
+        "pretty_identity": pretty_identity,
+        "pretty_number": pretty_number,
+    }
+    return templates
 
 
 def linked(text: str) -> Markup:
@@ -98,25 +124,7 @@ class Pages:
         self._areas = areas
         self._sandbox = sandbox  # where everybody may do everything
         self._static = _static_files()
-        self._templates = Environment(
-            loader=PackageLoader("varsel.ui"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.globals |= {
-            "static": {name.partition("/")[2]: file.url for name, file in self._static.items()},
-            "version": __version__,
-            "sandbox": sandbox,
-            "families": FAMILIES,
-        }
-        self._templates.filters |= {
-            "initial": lambda text: text[:1].upper() + text[1:],
-            "linked": linked,
-            "pretty_identity": pretty_identity,
-            "pretty_number": pretty_number,
-        }
+        self._templates = _templates(sandbox=sandbox)
 
     def routes(self) -> list[BaseRoute]:
         return [
