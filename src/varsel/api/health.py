@@ -1,7 +1,7 @@
 """Whether the process and its database are well (http-api 22, design 8)."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import Field
@@ -15,14 +15,13 @@ from varsel.db import DatabaseError
 from varsel.domain.errors import Unavailable
 from varsel.domain.feeds import Feed
 from varsel.migrate import pending_migrations
-from varsel.registry_sync.standing import is_late, remedies
+from varsel.registry_sync.standing import followed, warnings
 from varsel.registry_sync.store import Status, statuses
 from varsel.settings import RegistrySettings
 from varsel.status import store
 from varsel.status.summary import Facts
 
 _UNCACHED: Final = {"Cache-Control": "no-store, no-cache"}
-_MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
 
 
 class Readiness(Answer):
@@ -62,8 +61,8 @@ async def _readiness(parts: ApiParts) -> Readiness:
             registers = await statuses(conn)
     except (Unavailable, DatabaseError):
         return Readiness(ready=False, problems=("the database does not answer",))
-    warnings = [*_warnings(facts, datetime.now(UTC)), *_of_registers(registers, parts.settings.registry)]
-    return Readiness(ready=True, workers=facts.live_workers, warnings=tuple(warnings))
+    found = [*_warnings(facts, datetime.now(UTC)), *_of_registers(registers, parts.settings.registry)]
+    return Readiness(ready=True, workers=facts.live_workers, warnings=tuple(found))
 
 
 def _warnings(facts: Facts, host: datetime) -> list[str]:
@@ -71,7 +70,7 @@ def _warnings(facts: Facts, host: datetime) -> list[str]:
     found = []
     if not facts.live_workers:
         found.append("no worker is alive: orders are accepted, but nothing is sent")
-    if abs(facts.now - host) > _MAX_CLOCK_DIFFERENCE:
+    if facts.clocks_differ(host):
         found.append("the clocks of this machine and of the database differ by more than 2 s")
     if facts.stray_rows:
         found.append("rows lie in a default partition: run varsel migrate")
@@ -81,18 +80,10 @@ def _warnings(facts: Facts, host: datetime) -> list[str]:
 
 
 def _of_registers(registers: Sequence[Status], settings: RegistrySettings) -> list[str]:
-    """Of those that the settings let us follow."""
-    intervals = {}
-    if settings.krr_sync_enabled:
-        intervals[Feed.KRR] = settings.krr_sync_interval
-    if settings.business_sync_enabled:
-        intervals[Feed.BUSINESS_ADDRESSES] = settings.business_sync_interval
-    found = []
-    for feed, interval in intervals.items():
-        status = next(status for status in registers if status.feed == feed)
-        if status.age is None:
-            found.append(f"the copy of {feed} was never whole: it answers nothing")
-        elif is_late(status, interval):
-            found.append(f"the copy of {feed} was last as its register {status.age.total_seconds() / 3600:.1f} h ago")
-        found += [f"{feed}: {remedy}" for remedy in remedies(status)]
-    return found
+    intervals = followed(settings)
+    return [
+        warning
+        for status in registers
+        if (interval := intervals.get(Feed(status.feed)))
+        for warning in warnings(status, interval)
+    ]

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from joserfc.jwk import RSAKey
 
-from varsel.cli.startup import free_port
-from varsel.embedded.place import write_private
+from varsel.cli.startup import free_port, home_of, load_settings
+from varsel.embedded.place import running_address, running_dsn, write_private
+from varsel.settings import Settings
 
 UP_FILE: Final = "up.toml"
 _LOOPBACK: Final = "127.0.0.1"
@@ -20,6 +21,20 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEADING: Final = (
     "# Written by `varsel up` at every start: changes are lost. Put yours in a file that VARSEL_CONFIG names.\n"
 )
+
+
+def settings_of_running(home: Path | None) -> Settings:
+    """Beside a running `varsel up` its own, too: it alone knows where the sandbox's registers are."""
+    settings = load_settings({"VARSEL_HOME": home})
+    file = home_of(settings) / UP_FILE
+    if settings.database_url or not (_is_running(home_of(settings)) and file.exists()):
+        return settings
+    return load_settings({"VARSEL_HOME": home, "VARSEL_CONFIG": file})
+
+
+def _is_running(home: Path) -> bool:
+    """Whether a `varsel up` of this home has brought up its database, or uses another."""
+    return bool(running_dsn(home) or running_address(home))
 
 
 def write_settings(home: Path, values: dict[str, Any]) -> Path:

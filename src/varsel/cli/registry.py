@@ -16,12 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from varsel import log
-from varsel.cli.child_settings import UP_FILE
-from varsel.cli.startup import Refused, database_url, home_of, load_settings, saying_what_is_missing, with_database
+from varsel.cli.child_settings import settings_of_running
+from varsel.cli.startup import Refused, database_url, saying_what_is_missing, with_database
 from varsel.clock import SystemClock
 from varsel.db import Database
 from varsel.domain.feeds import Feed
-from varsel.embedded.place import running_dsn
 from varsel.migrate import pending_migrations
 from varsel.providers.registry_feeds import RegistryFeeds
 from varsel.registry_sync import quarantine as set_aside
@@ -206,7 +205,7 @@ def discard(ids: tuple[int, ...], home: Path | None) -> None:
 
 
 def _run(home: Path | None, work: Callable[[_Open], Awaitable[Any]]) -> Any:
-    settings = with_database(_settings(home))
+    settings = with_database(settings_of_running(home))
     log.configure(settings.log_level)
 
     async def run() -> Any:
@@ -215,15 +214,6 @@ def _run(home: Path | None, work: Callable[[_Open], Awaitable[Any]]) -> Any:
 
     with saying_what_is_missing():
         return asyncio.run(run())
-
-
-def _settings(home: Path | None) -> Settings:
-    """Beside a running `varsel up` its own, too: it alone knows where the sandbox's registers are."""
-    settings = load_settings({"VARSEL_HOME": home})
-    file = home_of(settings) / UP_FILE
-    if settings.database_url or not (running_dsn(home_of(settings)) and file.exists()):
-        return settings
-    return load_settings({"VARSEL_HOME": home, "VARSEL_CONFIG": file})
 
 
 @asynccontextmanager

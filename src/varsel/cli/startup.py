@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import MappingProxyType
+from typing import Final
 
 import click
 import pydantic
@@ -22,6 +23,9 @@ from varsel.cli.refused import Refused as Refused  # noqa: PLC0414 - commands th
 from varsel.domain.errors import Unavailable
 from varsel.embedded.place import default_home, make_folder, running_address, running_dsn
 from varsel.settings import Settings
+
+SUPPRESSION_KEY: Final = "suppression.key"
+"""The file of a home that holds the key of the suppression list, where the settings have none."""
 
 
 def load_settings(given: Mapping[str, object] = MappingProxyType({})) -> Settings:
@@ -82,7 +86,7 @@ def with_suppression_key(chosen: Settings) -> Settings:
         return chosen
     if chosen.environment == "production":
         raise Refused("production needs suppression.key: a long random text, the same for all processes, for ever")
-    key = pydantic.SecretStr(_kept_key(home_of(chosen) / "suppression.key"))
+    key = pydantic.SecretStr(_kept_key(home_of(chosen) / SUPPRESSION_KEY))
     return chosen.model_copy(update={"suppression": chosen.suppression.model_copy(update={"key": key})})
 
 

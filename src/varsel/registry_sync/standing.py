@@ -3,9 +3,32 @@
 from datetime import timedelta
 from typing import Final
 
+from varsel.domain.feeds import Feed
 from varsel.registry_sync.store import Status
+from varsel.settings import RegistrySettings
 
 _LATE: Final = timedelta(minutes=60)
+
+
+def followed(settings: RegistrySettings) -> dict[Feed, timedelta]:
+    """The registers that the settings let us follow, and how often."""
+    found = {}
+    if settings.krr_sync_enabled:
+        found[Feed.KRR] = settings.krr_sync_interval
+    if settings.business_sync_enabled:
+        found[Feed.BUSINESS_ADDRESSES] = settings.business_sync_interval
+    return found
+
+
+def warnings(status: Status, interval: timedelta) -> list[str]:
+    """What is wrong with the copy of a register that is followed."""
+    found = []
+    if status.age is None:
+        found.append(f"the copy of {status.feed} was never whole: it answers nothing")
+    elif is_late(status, interval):
+        hours = status.age.total_seconds() / 3600
+        found.append(f"the copy of {status.feed} was last as its register {hours:.1f} h ago")
+    return found + [f"{status.feed}: {remedy}" for remedy in remedies(status)]
 
 
 def is_late(status: Status, interval: timedelta) -> bool:

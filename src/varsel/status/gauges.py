@@ -1,13 +1,16 @@
 """How the service is doing: ages of what waits, depths of queues, workers and providers (house style 8: watch ages)."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from varsel.domain.notification import Channel
 
 MAX_COUNTED: Final = 10_000
 """Depths are counted up to here: a deeper queue shows as this figure, and its age says the rest."""
+
+LATE: Final = timedelta(minutes=5)
+"""What could go on and has waited for longer wants somebody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What can be read of an order: its content, its state, and the outcome of each notification (http-api 12.4-12.9)."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from varsel.domain.ids import NotificationId, OrderId
 from varsel.domain.notification import ResultName
@@ -84,6 +85,9 @@ class Outcomes:
         return sum(outcome.name.succeeded for outcome in self.outcomes)
 
 
+_MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What health tells of the database. `now` is its clock; stray rows lie outside every month's partition."""
@@ -92,3 +96,7 @@ class Facts:
     live_workers: int
     stray_rows: bool
     synchronous_standby: bool
+
+    def clocks_differ(self, host: datetime) -> bool:
+        """Whether `host`, the clock of this machine at the same moment, is too far from the database's."""
+        return abs(self.now - host) > _MAX_CLOCK_DIFFERENCE

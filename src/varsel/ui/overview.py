@@ -6,7 +6,7 @@ It moves by itself: one stream of events with finished fragments, and nothing is
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from varsel.domain.schedule import OSLO, SendWindow
+from varsel.status.gauges import LATE
 from varsel.ui import overview_store as store
 from varsel.ui.access import Role, Who
 from varsel.ui.live import EventStream, Live, event
@@ -26,7 +27,6 @@ from varsel.ui.words import Language
 PATH: Final = "/ui/"
 EVENTS: Final = "/ui/events"
 
-_LATE: Final = timedelta(minutes=5)  # an order or a message that waits for longer than it should
 _PARTS: Final = ("clock", "road", "needs", "chart", "tiles", "providers", "senders")
 _BUSY: Final = {"Retry-After": "10", "Cache-Control": "no-store"}
 
@@ -166,7 +166,7 @@ def _notices(service: Service, now: datetime) -> Iterator[Notice]:
             yield Notice(family, "provider", f"/ui/ops/providers#p-{provider.name}", says)
     if not service.workers:
         yield Notice("failed", "no_worker", PATH)
-    if service.oldest_due and now - service.oldest_due > _LATE:
+    if service.oldest_due and now - service.oldest_due > LATE:
         yield Notice("attention", "late", "/ui/orders", {})
     if service.dead:
         yield Notice("attention", "dead", "/ui/ops/deadletters", {"n": service.dead})
