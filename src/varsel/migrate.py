@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Final
 
-from varsel.db import Conn, Database, execute, fetch, fetch_value
+from varsel.db import Conn, Database, ReadConn, execute, fetch, fetch_value
 from varsel.domain.ids import uuid7_floor
 from varsel.log import Log
 
@@ -110,6 +110,26 @@ async def pending_migrations(db: Database) -> list[str]:
             return [m.name for m in known_migrations()]
         have = set(await fetch(conn, "SELECT number FROM schema_migration", {}, int))
     return [m.name for m in known_migrations() if m.number not in have]
+
+
+async def strange_migrations(db: Database) -> list[str]:
+    """Names of the migrations that the database has, and this release does not know, or knows with another text."""
+    known = {(m.number, m.checksum) for m in known_migrations()}
+    async with db.reading() as conn:
+        rows = await fetch(conn, "SELECT number, checksum, name FROM schema_migration ORDER BY number", {}, _applied)
+    return [name for number, checksum, name in rows if (number, checksum) not in known]
+
+
+def _applied(number: int, checksum: str, name: str) -> tuple[int, str, str]:
+    return number, checksum, name
+
+
+async def missing_partitions(conn: ReadConn, today: datetime) -> list[str]:
+    """Leaves of this month and the next two that nobody has made: a worker makes them daily, and one month more."""
+    months = [_month(today, ahead) for ahead in range(_MONTHS_AHEAD)]
+    leaves = [f"{parent.table}_{month:%Y_%m}" for parent in _PARTITIONED for month in months]
+    sql = "SELECT leaf FROM unnest(%(leaves)s::text[]) AS l (leaf) WHERE to_regclass(leaf) IS NULL"
+    return await fetch(conn, sql, {"leaves": leaves}, str)
 
 
 async def make_partitions(conn: Conn, today: datetime) -> None:

@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "deadletters": _Command(
         "deadletters", "deadletters", "Delivery reports that matched nothing: look at them, try them again."
     ),
+    "doctor": _Command("doctor", "doctor", "Look at this installation: what is well, what is not, and what to do."),
     "completion": _Command("completion", "completion", "Print what lets a shell complete commands and options."),
     "simulators": _Command("simulators", "simulators", "Run the sandbox's mail server and SMS gateway.", hidden=True),
 }

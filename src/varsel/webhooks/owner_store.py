@@ -267,6 +267,14 @@ async def deliveries(conn: ReadConn, creator: str, id_: WebhookId, *, limit: int
     return await fetch(conn, DELIVERIES, {"id": id_, "creator": creator, "limit": limit}, _delivery)
 
 
+IN_TROUBLE: Final = "SELECT reason, count(*)::int FROM webhook WHERE reason IN ('failing', 'gone') GROUP BY reason"
+
+
+async def in_trouble(conn: ReadConn) -> dict[Why, int]:
+    """How many webhooks, of all creators, get nothing because of their receiver."""
+    return dict(await fetch(conn, IN_TROUBLE, {}, lambda reason, n: (Why(reason), int(n))))
+
+
 def _wished(wish: Wish) -> dict[str, Any]:
     return {
         "url": wish.url,
