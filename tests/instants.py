@@ -66,13 +66,14 @@ class ApiProcess:
         order = self.road.order(creator=creator, chain=chain.id, **{**values, **changes})
         return await self.instants.place(chain, order, self.time_to_live)
 
-    async def email(self, id_: str = "id") -> Registered | Repeated:
+    async def email(self, id_: str = "id", **changes: Any) -> Registered | Repeated:
         chain = _chain("ttd", id_)
         order = self.road.order(
             kind=OrderKind.INSTANT,
             sms=None,
             chain=chain.id,
             email=EmailTemplate("noreply@example.com", "Code", "Your code is 123456"),
+            **changes,
         )
         return await self.instants.place(chain, order)
 

@@ -462,7 +462,7 @@ def too_long(unit: str) -> str:
 @pytest.mark.assertion("channels", 71)
 async def test_a_text_over_the_limit_is_refused_and_one_at_it_arrives_whole(text: str) -> None:
     results, simulator = await send(sms(text=text), sms(text=text[:-1]))
-    assert results[0] == Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+    assert results[0] == Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries", unfit=True)
     assert results[1] == Accepted(simulator.submitted[0].reference, "", 16)
     assert simulator.submitted[0].text == text[:-1]
     assert simulator.submitted[0].alphabet is (Alphabet.UCS_2 if "ж" in text else Alphabet.GSM_7)

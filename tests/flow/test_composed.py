@@ -5,17 +5,19 @@ Processing 10.2 and F39; channels 2.2.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from io import BytesIO
 from typing import Any
 
 import aiohttp
 import pytest
 
+from conformance.acs import AcsBench
 from road import UNKNOWN_WAIT, Road, until
 from serving import serving
 from varsel.api.server import Timeouts
@@ -27,7 +29,7 @@ from varsel.delivery.composed import Composing
 from varsel.delivery.guard import Guard
 from varsel.delivery.outcome import Rules
 from varsel.delivery.pool import Pool
-from varsel.delivery.ports import Email, Verdict
+from varsel.delivery.ports import Email, EmailProvider, Verdict
 from varsel.delivery.suppression import Ground
 from varsel.domain.attachments import FileStores
 from varsel.domain.ids import ChainId, OrderId, WorkerId, uuid7
@@ -105,6 +107,7 @@ async def post_office(
     max_attempts: int = 60,
     size: int = 10_000_000,
     settings: Settings = DEFAULTS,
+    beside: Sequence[EmailProvider] = (),
 ) -> AsyncIterator[Post]:
     road = Road(database, clock, guard=Guard.configured(settings))
     blobs = BlobStore()
@@ -118,7 +121,8 @@ async def post_office(
             max_bytes=max_bytes,
             private_hosts=True,
         )
-        pool = Pool[Email](database, Channel.EMAIL, [(provider, Routing())])
+        others = [(other, Routing()) for other in beside]
+        pool = Pool[Email](database, Channel.EMAIL, [(provider, Routing(weight=0 if others else 50)), *others])
         worker = await beat.begin(database, kind="worker", lease=timedelta(seconds=30))
         rules = Rules(timedelta(hours=6), UNKNOWN_WAIT, max_attempts, road.window, gate=road.guard.gate)
         composing = Composing(database, pool, files, road.email, clock, road.waker, rules, worker, at_once=5)
@@ -144,7 +148,7 @@ async def sizes(road: Road) -> list[int | None]:
 
 
 async def put(url: str, content: bytes) -> None:
-    async with aiohttp.ClientSession() as session, session.put(url, data=content) as response:
+    async with aiohttp.ClientSession() as session, session.put(url, data=BytesIO(content)) as response:
         assert response.status == 201
 
 
@@ -288,6 +292,27 @@ async def test_what_the_mail_server_finds_too_large_fails_with_its_size(
         assert await post.road.outcomes(order) == [("email", "Failed_PayloadTooLarge")]
         assert await sizes(post.road) == [len(BINARY)]
         assert not post.mails
+
+
+LARGE = b"%PDF" + bytes(8_000_000)  # in base64 it is over the 10 MiB that Azure takes
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(20_000_000, "accepted"), (9_000_000, "Failed_PayloadTooLarge")])
+async def test_what_is_too_large_for_one_provider_goes_by_another_and_fails_when_it_is_for_all(
+    database: Database, clock: ManualClock, size: int, outcome: str
+) -> None:
+    bench = AcsBench()
+    async with bench.simulator() as azure, bench.provider(azure.port) as acs:
+        async with post_office(database, clock, size=size, beside=[acs]) as post:
+            await put(f"{post.store}/ok/stor.pdf", LARGE)
+            await post.order("/ok/stor.pdf")
+            await post.work()
+            await post.pass_time(timedelta(minutes=5))
+            assert [state for _, state in await post.road.outcomes()] == [outcome]
+            assert len(post.server.stored) == (outcome == "accepted")
+            tried = await post.road.value("SELECT array_agg(provider ORDER BY ended_at) FROM attempt")
+            assert tried[0] == "bench"  # which was asked first
+        assert not azure.taken()
 
 
 @pytest.mark.assertion("processing", 135)

@@ -99,7 +99,7 @@ def _deferred(
     now: datetime,
     elsewhere: bool,
 ) -> Recorded:
-    """It is tried again, by another provider if there is one: at once when the first one is to blame."""
+    """It is tried again, by another provider if there is one: at once unless the message is to blame."""
     base = base._replace(outcome="deferred", missed=True)
     if result.blame is not Blame.MESSAGE:
         wait = max(result.retry_after or timedelta(), return_delay(row.returns))

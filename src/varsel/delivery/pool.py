@@ -8,14 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from varsel.db import Database
 from varsel.delivery import balance_store, pool_store
 from varsel.delivery.bucket import Bucket
 from varsel.delivery.choice import Routing, choose
+from varsel.delivery.company import Company, InCompany, Provider
 from varsel.delivery.pool_store import Standing
-from varsel.delivery.ports import Blame, Confirms, Deferred, Email, Indeterminate, SendResult, Sms, Unknown
+from varsel.delivery.ports import Blame, Deferred, Email, Particular, SendResult, Sms, Unknown
 from varsel.delivery.slots import Slots
 from varsel.domain.errors import Unavailable
 from varsel.domain.notification import Channel
@@ -24,7 +25,6 @@ from varsel.log import Log
 log = Log(__name__)
 
 Message = TypeVar("Message", Email, Sms)
-Sent_contra = TypeVar("Sent_contra", bound=Email | Sms, contravariant=True)
 
 _CLAIM_LIMIT: Final = 500
 _CLAIM_SECONDS: Final = 0.5  # a claim is at most what the provider takes in this time
@@ -45,27 +45,12 @@ class BreakerRules:
     longest: timedelta = timedelta(minutes=10)
 
 
-class Provider(Protocol[Sent_contra]):
-    """An `EmailProvider` or an `SmsProvider`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def max_batch(self) -> int: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def confirms(self) -> Confirms: ...
-    @property
-    def on_indeterminate(self) -> Indeterminate: ...
-    async def send(self, batch: Sequence[Sent_contra], /) -> list[SendResult]: ...
-
-
 class Member(Generic[Message]):
     """One instance. `rest`: it should get nothing more, and what has not been started is given back."""
 
-    def __init__(self, db: Database, provider: Provider[Message], routing: Routing) -> None:
-        self.provider: Provider[Message] = provider
+    def __init__(self, db: Database, provider: Provider[Message], routing: Routing, company: Company) -> None:
+        self.provider: Provider[Message] = InCompany(provider, company)
+        self._particular: Particular | None = provider if isinstance(provider, Particular) else None
         self.routing = routing
         self.bucket = Bucket(db, provider.name, routing)
         self.slots = Slots(provider.step // provider.max_batch)
@@ -84,6 +69,9 @@ class Member(Generic[Message]):
     @property
     def name(self) -> str:
         return self.provider.name
+
+    def reaches(self, address: str) -> bool:
+        return self._particular is None or self._particular.reaches(address)
 
     @property
     def ready(self) -> bool:
@@ -119,7 +107,8 @@ class Pool(Generic[Message]):
     ) -> None:
         self._db = db
         self.channel = channel
-        self.members: list[Member[Message]] = [Member(db, provider, routing) for provider, routing in members]
+        company = Company(lambda creator, to: (m.name for m in self.members if m.routing.takes(creator, to)))
+        self.members: list[Member[Message]] = [Member(db, *member, company) for member in members]
         self._rules = rules or BreakerRules()
         self._dice = dice or Random()  # noqa: S311 - spreads load, guards nothing
         self._looked_at = 0.0
@@ -153,7 +142,11 @@ class Pool(Generic[Message]):
     def choose(
         self, candidates: Sequence[Member[Message]], creator: str, address: str, tried: Sequence[str]
     ) -> Member[Message] | None:
-        return choose(candidates, creator, address, tried, self._dice)
+        """Of those that take the message. Who does not reach its address gets it only when nobody does."""
+        able = candidates
+        if not address.isascii():
+            able = [m for m in candidates if m.reaches(address) and m.routing.takes(creator, address)] or candidates
+        return choose(able, creator, address, tried, self._dice)
 
     def wait_for(self, creator: str, address: str) -> timedelta:
         """How long a message waits that no instance can take now."""
@@ -176,7 +169,9 @@ class Pool(Generic[Message]):
         errors = sum(map(_is_error, results))
         trial, member.trying = member.trying, False
         try:
-            if trial and not throttles:
+            if trial and all(isinstance(r, Deferred) and r.blame is Blame.NOBODY for r in results):
+                await self.forgo(member)  # which shows nothing of how it is
+            elif trial and not throttles:
                 await self._judge_trial(member, results, failed=bool(faults or errors))
             elif faults:
                 await self._open(member, faults[0].detail)

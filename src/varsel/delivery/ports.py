@@ -89,12 +89,16 @@ class Suppress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The provider said no to this message, for good. `parts`: what it had taken of it before."""
+    """The provider said no to this message, for good. `parts`: what it had taken of it before.
+
+    `unfit`: it cannot carry such a message, and another provider may. Surely nothing of it left.
+    """
 
     reason: Reason
     detail: str = ""
     suppress: Suppress | None = None
     parts: Parts | None = None
+    unfit: bool = False
 
 
 class Blame(StrEnum):
@@ -103,6 +107,7 @@ class Blame(StrEnum):
     MESSAGE = "message"
     PROVIDER = "provider"  # connect, time-outs, 5xx: counted by its breaker; with `retry_after` (throttling) it rests
     FAULT = "fault"  # login, configuration, suspended account: the breaker opens at once
+    NOBODY = "nobody"  # it cannot carry the message, and another may
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,15 @@ class Staying(Protocol):
 
     def start(self) -> None:
         """Connect, and connect anew whenever the connection is lost, until it is closed. On the running loop."""
+        ...
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A provider that does not carry emails to every address, and may know so before it is asked."""
+
+    def reaches(self, address: str) -> bool:
+        """False: it surely does not, as far as is known. Asked of addresses that are not all ASCII."""
         ...
 
 

@@ -216,7 +216,7 @@ def _body(email: Email) -> bytes | Refused:
     }
     body = json.dumps(document, ensure_ascii=False).encode()
     if len(body) > MAX_REQUEST_BYTES:
-        return Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(body)} of at most {MAX_REQUEST_BYTES} octets")
+        return Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(body)} of at most {MAX_REQUEST_BYTES} octets", unfit=True)
     return body
 
 

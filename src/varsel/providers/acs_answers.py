@@ -41,7 +41,7 @@ def handed_over(answer: Answer, now: datetime) -> SendResult:
         case _ if refused := _about_the_recipient(code, message, detail):
             result = refused
         case 413:
-            result = Refused(Reason.PAYLOAD_TOO_LARGE, detail)
+            result = Refused(Reason.PAYLOAD_TOO_LARGE, detail, unfit=True)
         case 401 | 403:
             result = Deferred(detail, Blame.FAULT)
         case status if status >= 500 or status in _LATER:

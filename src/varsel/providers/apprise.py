@@ -181,7 +181,7 @@ class AppriseProvider:
         if number is None:
             return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
         if not self._settings.carries(text):
-            return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+            return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries", unfit=True)
         return number, "", text, "text"
 
 
@@ -189,7 +189,7 @@ def _email(email: Email) -> tuple[str, str, str, str] | Refused:
     """Recipient, title, body, and its format."""
     to = parse_mailbox(email.to)
     if to is None or _STRUCTURE.search(str(to)):
-        return Refused(Reason.INVALID_EMAIL_FORMAT, "the address cannot be sent to")
+        return Refused(Reason.INVALID_EMAIL_FORMAT, "the address cannot be sent to", unfit=to is not None)
     return str(to), email.subject, email.body, "html" if email.content_type is ContentType.HTML else "text"
 
 

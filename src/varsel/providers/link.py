@@ -179,7 +179,7 @@ def _prepare(sms: Sms, now: datetime) -> _Message | Refused:
         return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
     text = clean(sms.text)
     if not fits_link(text):
-        return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+        return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries", unfit=True)
     unicode = alphabet_of(text) is Alphabet.UCS_2
     content = text.encode("utf-16-be").hex().upper() if unicode else escape(text)
     return _Message(

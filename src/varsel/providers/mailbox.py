@@ -48,6 +48,11 @@ def parse_mailbox(text: str) -> Mailbox | None:
     return Mailbox(local if _DOT_ATOM.fullmatch(local) else f'"{local}"', labels)
 
 
+def is_international(address: str) -> bool:
+    """Whether an address as stored needs SMTPUTF8. Costs less than to read it."""
+    return not address.strip().rpartition("@")[0].isascii()
+
+
 def _valid_local(local: str) -> bool:
     if not local or _NEVER.search(local) or local[0] == "." or local[-1] == "." or ".." in local:
         return False

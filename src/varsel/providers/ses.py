@@ -29,7 +29,7 @@ from varsel.log import Log
 from varsel.providers.aws_signature import Credentials, Signature
 from varsel.providers.http_gateway import Answer, HttpGateway
 from varsel.providers.kind import Kind, Tools
-from varsel.providers.mailbox import Mailbox, parse_mailbox
+from varsel.providers.mailbox import Mailbox, is_international, parse_mailbox
 from varsel.providers.mime import InvalidSender, Letter, Letters
 from varsel.providers.ses_answers import Trouble, judged
 from varsel.providers.ses_reports import SesReports
@@ -86,6 +86,9 @@ class SesProvider:
             tasks = [group.create_task(self._send(email)) for email in batch]
         return [task.result() for task in tasks]
 
+    def reaches(self, address: str) -> bool:
+        return not is_international(address)
+
     async def close(self) -> None:
         await self._http.close()
 
@@ -102,7 +105,7 @@ class SesProvider:
     async def _body(self, email: Email) -> bytes | Refused:
         to = parse_mailbox(email.to)
         if to is None or to.international:  # SES takes ASCII before the @ alone
-            return Refused(Reason.INVALID_EMAIL_FORMAT, "the address cannot be sent to")
+            return Refused(Reason.INVALID_EMAIL_FORMAT, "the address cannot be sent to", unfit=to is not None)
         try:
             letter = self._letters.letter(email)
         except InvalidSender as error:
@@ -115,7 +118,7 @@ class SesProvider:
         mail = letter.fill(email.id, to, self._clock.now(), email.files, email.unsubscribe)
         if len(mail) > self._settings.max_message_bytes:
             limit = self._settings.max_message_bytes
-            return Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(mail)} of at most {limit} octets")
+            return Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(mail)} of at most {limit} octets", unfit=True)
         document = {
             "FromEmailAddress": str(letter.sender),
             "Destination": {"ToAddresses": [str(to)]},

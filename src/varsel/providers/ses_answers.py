@@ -88,7 +88,8 @@ def _by_name(name: str, message: str, detail: str, answer: Answer, now: datetime
         reason = Reason.FILTERED_SPAM if _ABOUT_CONTENT.search(message) else Reason.UNSPECIFIED
         result = Refused(reason, detail)
     elif name in _OF_THE_REQUEST:
-        result = Refused(_reason(message), detail)
+        reason = _reason(message)
+        result = Refused(reason, detail, unfit=reason is Reason.PAYLOAD_TOO_LARGE)
     return result
 
 
@@ -102,7 +103,7 @@ def _reason(message: str) -> Reason:
 
 def _by_status(answer: Answer, detail: str) -> SendResult:
     if answer.status == 413:
-        return Refused(Reason.PAYLOAD_TOO_LARGE, detail)
+        return Refused(Reason.PAYLOAD_TOO_LARGE, detail, unfit=True)
     if answer.status >= 500 or answer.status in {408, 425}:
         return fault(answer)
     if answer.status in {400, 422}:  # of somebody between us, or an error that we do not know

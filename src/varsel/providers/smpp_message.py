@@ -37,7 +37,7 @@ def bodies(sms: Sms, *, concat: Concat, max_segments: int, receipts: bool, now: 
     text = clean(sms.text)
     segments = _segmented(text, concat)
     if len(segments.parts) > max_segments:
-        return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+        return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries", unfit=True)
     destination, validity = Address(1, 1, number[1:]), _validity(sms.expires_at - now)
     unicode = segments.alphabet is Alphabet.UCS_2
     return [

@@ -24,7 +24,7 @@ from varsel.domain.notification import Reason
 from varsel.log import Log
 from varsel.providers.dkim import Signer, signers_of
 from varsel.providers.kind import Kind, Tools
-from varsel.providers.mailbox import parse_mailbox
+from varsel.providers.mailbox import is_international, parse_mailbox
 from varsel.providers.mime import InvalidSender, Letters
 from varsel.providers.smtp_replies import Ruling, result
 from varsel.providers.smtp_session import Fault, Limits, Parcel, Ruled, Session, connect, is_loopback, own_name
@@ -72,6 +72,7 @@ class SmtpProvider:
         self._without: frozenset[str] = frozenset()  # extensions that the server offered and then refused
         self._suspects: dict[Ruling, set[str]] = {Ruling.RELAY_DENIED: set(), Ruling.SENDER_REFUSED: set()}
         self._told_of_dsn = False
+        self._international = True  # until a server says otherwise, the last one that was met
 
     @property
     def name(self) -> str:
@@ -117,6 +118,9 @@ class SmtpProvider:
         # who got no connection gave up; only where all did is anything left without a result
         return [faults[0] if found is None else found for found in results]
 
+    def reaches(self, address: str) -> bool:
+        return self._international or not is_international(address)
+
     async def close(self) -> None:
         """Take leave on idle connections. For when nothing is being sent."""
         await self._pool.close()
@@ -153,7 +157,7 @@ class SmtpProvider:
         try:
             while waiting:
                 async with self._pool.session() as session:
-                    self._note_dsn(session)
+                    self._note_offers(session)
                     while waiting:
                         task = waiting.popleft()
                         answer = await self._deliver(session, task)
@@ -205,7 +209,8 @@ class SmtpProvider:
         log.warning("smtp account refused", provider=self.name, detail=answer.detail)
         return Deferred(answer.detail, Blame.PROVIDER)
 
-    def _note_dsn(self, session: Session) -> None:
+    def _note_offers(self, session: Session) -> None:
+        self._international = "smtputf8" in session.offers
         if self._verp and not self._told_of_dsn and "dsn" not in session.offers:
             self._told_of_dsn = True
             log.warning("smtp server offers no delivery reports", provider=self.name)

@@ -213,9 +213,10 @@ class Session:
 
     async def _transaction(self, parcel: Parcel, offers: frozenset[str]) -> SendResult | Ruled:
         if parcel.international and "smtputf8" not in offers:
-            return Refused(Reason.INVALID_EMAIL_FORMAT, "the server takes only ASCII addresses")
+            return Refused(Reason.INVALID_EMAIL_FORMAT, "the server takes only ASCII addresses", unfit=True)
         if 0 < self.max_size < len(parcel.content):
-            return Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(parcel.content)} of at most {self.max_size} octets")
+            detail = f"{len(parcel.content)} of at most {self.max_size} octets"
+            return Refused(Reason.PAYLOAD_TOO_LARGE, detail, unfit=True)
         commands = {Stage.MAIL: _mail(parcel, offers), Stage.RCPT: _rcpt(parcel, offers), Stage.DATA: b"DATA\r\n"}
         piped = "pipelining" in offers
         if piped:

@@ -111,7 +111,7 @@ class TwilioProvider:
         if to is None:
             return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
         if not self._settings.carries(text):
-            return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+            return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries", unfit=True)
         form = urlencode(self._form(sms, to, text, self._clock.now()))
         async with self._slots:
             answer = await self._http.post(self._url, form.encode(), self._headers)

@@ -144,7 +144,7 @@ class WebhookProvider:
             return Refused(Reason.INVALID_RECIPIENT, "not a valid number")
         segments = segment(text)
         if not self._settings.carries(text):
-            return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries")
+            return Refused(Reason.UNSPECIFIED, "the text is longer than the gateway carries", unfit=True)
         encoding, count = segments.alphabet.value, len(segments.parts)
         return {"to": to, "from": sms.sender, "text": text, "encoding": encoding, "segments": count}
 
@@ -192,7 +192,7 @@ class WebhookProvider:
         if 400 <= answer.status < 500 and not concerns_us(answer.status):
             too_large = answer.status == 413 and self._channel is Channel.EMAIL
             reason = Reason.PAYLOAD_TOO_LARGE if too_large else Reason.UNSPECIFIED
-            return Refused(reason, f"the gateway answered {answer.status}")
+            return Refused(reason, f"the gateway answered {answer.status}", unfit=too_large)
         return fault(answer)
 
     def _answered(self, body: Mapping[str, Any], reference: str | None) -> SendResult:
