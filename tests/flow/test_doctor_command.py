@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from road import Road
@@ -19,6 +21,7 @@ from varsel.db import Database, execute
 from varsel.delivery.ports import Verdict
 from varsel.embedded.place import hold_home
 from varsel.heartbeat import beat
+from varsel.status.summary import Facts
 
 SETTINGS = """
 [auth]
@@ -195,11 +198,12 @@ async def test_a_database_without_the_schema_is_told_to_be_migrated(empty_dsn: s
     assert "the first is 0001_base" in says
 
 
-async def test_a_standby_is_told_from_a_database_that_takes_writes(well: Database, tmp_path: Path) -> None:
+async def test_a_standby_is_told_and_all_else_is_seen_without_a_write(well: Database, tmp_path: Path) -> None:
     name = conninfo_to_dict(well.dsn)["dbname"]
     await change(well, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     ((about, says, do),) = await troubles(tmp_path, dsn=well.dsn)
     assert (about, "takes no writes" in says, "target_session_attrs" in do) == ("database", True, True)
+    assert "standby" in {about for about, *_ in await findings(tmp_path, code=1, dsn=well.dsn)}  # the last check
 
 
 async def test_without_a_database_it_says_how_to_start_one(tmp_path: Path) -> None:
@@ -255,6 +259,13 @@ async def test_production_is_asked_for_what_it_cannot_do_without(tmp_path: Path)
 async def test_settings_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     run = await varsel(tmp_path, VARSEL_SERVER__PORT="high")
     assert (run.exit_code, "VARSEL_SERVER__PORT" in run.output) == (2, True)
+
+
+@given(st.timedeltas(timedelta(seconds=-10), timedelta(seconds=10)))
+def test_clocks_may_be_two_seconds_apart_whichever_is_ahead(apart: timedelta) -> None:
+    host = datetime(2026, 11, 23, tzinfo=UTC)
+    facts = Facts(host + apart, live_workers=1, stray_rows=False, synchronous_standby=True)
+    assert facts.clocks_differ(host) == (not -2 <= apart.total_seconds() <= 2)
 
 
 @pytest.mark.parametrize(
