@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -17,6 +18,7 @@ from varsel.delivery.choice import Routing
 from varsel.delivery.ports import Accepted, Blame, Deferred, Email, Indeterminate, Refused, SendResult, Unknown, Verdict
 from varsel.domain.errors import Unavailable
 from varsel.domain.notification import Reason
+from varsel.domain.order import SmsTemplate
 from varsel.orders.register import Registered, Repeated
 
 LAPSED = timedelta(minutes=1)
@@ -115,6 +117,22 @@ async def test_when_no_provider_was_reached_no_trace_is_left(road: Road) -> None
         await process.sms()
     assert len(road.sms.sent) + len(road.more_sms[0][0].sent) == 2
     assert await kept(road) == NOTHING
+    await process.end()
+
+
+async def test_a_trial_that_comes_to_nothing_leaves_room_for_another(road: Road) -> None:
+    road.sms = always(Deferred("login refused", Blame.FAULT))
+    process = await ApiProcess.begin(road)
+    with pytest.raises(Unavailable):
+        await process.sms("first")  # opens the breaker
+    road.sms.answers = lambda _: Accepted("ref")
+    async with road.db.autocommit() as conn:  # machine time, which tests do not move
+        await conn.execute("UPDATE provider SET breaker_until = statement_timestamp() - interval '1 s'")
+    process = await ApiProcess.begin(road)
+    assert isinstance(await process.sms("empty", sms=SmsTemplate("Varsel", "")), Registered)  # cannot be sent
+    assert await road.value("SELECT trial_until FROM provider WHERE name = 'sms'") is None
+    assert isinstance(await process.sms("second"), Registered)
+    assert len(road.sms.sent) == 2
     await process.end()
 
 
@@ -388,6 +406,8 @@ async def test_a_database_that_goes_away_before_the_outcome_is_stored_loses_noth
         )
     road.sms.gate.set()
     assert isinstance(await placed, Registered)
+    with suppress(Unavailable):  # the connection that the test reads with was cut, too
+        await road.outcomes()
     assert await road.outcomes() == [("sms", "accepted")]
 
 

@@ -5,7 +5,7 @@ Its rows are committed by the orders stage, as a claim of this process that may 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final, Generic
@@ -70,22 +70,31 @@ class SendNow(Generic[Message]):
                 await member.slots.acquire(Lane.INSTANT)
         except TimeoutError:
             raise Unavailable(member.name) from None
-        if not await self._allowed(member):
-            member.slots.release()
+        turn = Turn(member, self)
+        try:
+            allowed = await self._allowed(turn, member)
+        except Unavailable:
+            await turn.end()
+            raise
+        if not allowed:
+            await turn.end()
             raise Unavailable(member.name)
-        return Turn(member, self)
+        return turn
 
-    async def _allowed(self, member: Member[Message]) -> bool:
+    async def _allowed(self, turn: "Turn[Message]", member: Member[Message]) -> bool:
         """Also one on trial may be asked only by one at a time."""
         if member.on_trial:
             async with self._db.autocommit() as conn:
                 if not await pool_store.take_trial(conn, member.name):
                     return False
-            member.trying = True
+            member.trying = turn.trial = True
         deadline = asyncio.get_running_loop().time() + self._patience
         return not member.bucket.limited or await member.bucket.take(
             1, lambda: asyncio.get_running_loop().time() > deadline
         )
+
+    async def forgo(self, member: Member[Message]) -> None:
+        await self._pool.forgo(member)
 
     async def send(self, member: Member[Message], instant: Instant) -> "Answered":
         row = _claimed(instant)
@@ -100,7 +109,7 @@ class SendNow(Generic[Message]):
             return self._answered(member, row, instant.claim, held)
         result = await self._answer(member, message)
         await self._pool.mind(member, [result])
-        return self._answered(member, row, instant.claim, result)
+        return replace(self._answered(member, row, instant.claim, result), asked=True)
 
     async def _withheld(self, member: Member[Message], message: Message) -> Withheld | Deferred | None:
         """Deferred: this instance must not have it, or nobody knows whether it may leave."""
@@ -147,30 +156,36 @@ class SendNow(Generic[Message]):
         await store_result(self._db, self._clock, self._waker, stored)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn(Generic[Message]):
-    """One message may be on its way by this instance. Pair: `end`."""
+    """One message may be on its way by this instance. Pair: `end`. `trial`: it is one, and has not been judged."""
 
     _member: Member[Message]
     _sender: SendNow[Message]
+    trial: bool = False
 
     @property
     def provider(self) -> str:
         return self._member.name
 
-    def end(self) -> None:
+    async def end(self) -> None:
         self._member.slots.release()
+        if self.trial:
+            await self._sender.forgo(self._member)
 
     async def send(self, instant: Instant) -> "Answered":
-        return await self._sender.send(self._member, instant)
+        answered = await self._sender.send(self._member, instant)
+        self.trial = self.trial and not answered.asked
+        return answered
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the provider said of a message, not stored yet."""
+    """What the provider said of a message, not stored yet. `asked`: whether it was the provider who said it."""
 
     result: SendResult
     _record: Callable[[], Awaitable[None]]
+    asked: bool = False
 
     @property
     def nothing_left(self) -> bool:

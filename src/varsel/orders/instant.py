@@ -132,7 +132,7 @@ class Instants:
             begun = await self._store(attempt, chain)
         finally:
             if not begun:
-                attempt.turn.end()
+                await attempt.turn.end()
         return begun
 
     async def _store(self, attempt: _Attempt, chain: Chain) -> bool:
@@ -183,7 +183,7 @@ class Instants:
             await sent.record()
             return True
         finally:
-            attempt.turn.end()
+            await attempt.turn.end()
 
     async def _reroute(self, attempt: _Attempt) -> bool:
         """Let another provider have the message, which the last one surely has not. False: there is none."""
@@ -194,7 +194,7 @@ class Instants:
         except Unavailable:
             return False
         before, attempt.turn = attempt.turn, turn
-        before.end()
+        await before.end()
         return await self._until_stored(lambda conn: instant_store.reroute(conn, attempt.instant, turn.provider))
 
     async def _repeated(self, first: First | None, key: Key, chain: Chain) -> Repeated:
