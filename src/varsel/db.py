@@ -27,10 +27,9 @@ T = TypeVar("T")
 
 _POOL_WAIT_SECONDS: Final = 10.0
 _LOOKS_AT_ONCE: Final = 2
-_EVERY_PLAN_ANEW: Final = "-c plan_cache_mode=force_custom_plan"  # for the arrays that it gets
-_ONE_PLAN_BY_INDEX: Final = (
-    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
-)
+_EVERY_PLAN_ANEW: Final = "-c plan_cache_mode=force_custom_plan"  # for what is asked for
+_ONE_PLAN: Final = "-c plan_cache_mode=force_generic_plan"
+_ONE_PLAN_BY_INDEX: Final = f"{_ONE_PLAN} -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
 _CANCELLED_COMMIT: Final = "01000"  # "canceling wait for synchronous replication": not stored durably (proven 8)
 
 # a server that was demoted or whose disk is full takes no writes; a transaction that was cut for its length is undone
@@ -103,25 +102,28 @@ async def copy_out(conn: ReadConn, sql: LiteralString) -> AsyncIterator[bytes]:
 
 
 class Database:
-    """Connections to one PostgreSQL, `size` and a few for looks. All of them speak UTC."""
+    """Connections to one PostgreSQL: `size` for writing, as many for reading, and a few for looks. All speak UTC."""
 
     def __init__(self, dsn: str, *, size: int, name: str) -> None:
         self.dsn = dsn
-        self._pool = _pool(dsn, name, _EVERY_PLAN_ANEW, least=1, most=size)
+        self._pool = _pool(dsn, name, _ONE_PLAN, least=1, most=size)
+        self._reads = _pool(dsn, name, _EVERY_PLAN_ANEW, least=0, most=size)
         self._looks = _pool(dsn, name, _ONE_PLAN_BY_INDEX, least=0, most=_LOOKS_AT_ONCE, prepare_threshold=0)
 
     async def open(self) -> None:
         await self._pool.open()
+        await self._reads.open()
         await self._looks.open()
 
     async def close(self) -> None:
         await self._pool.close()
+        await self._reads.close()
         await self._looks.close()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadConn]:
-        """A connection for single statements that only read."""
-        async with self._connection(self._pool) as conn:
+        """A connection for single statements that only read. Each is planned for what it asks for."""
+        async with self._connection(self._reads) as conn:
             yield ReadConn(conn)
 
     @asynccontextmanager
@@ -136,7 +138,11 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Conn]:
-        """A connection on which each statement is its own transaction: for one single write."""
+        """A connection on which each statement is its own transaction: for one single write.
+
+        Statements that write are planned once on each connection: for a single message, planning cost more than doing.
+        So they find rows by index, however many they are given.
+        """
         async with self._connection(self._pool) as conn:
             conn.unreplicated = False
             yield Conn(ReadConn(conn))

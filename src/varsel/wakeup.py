@@ -6,18 +6,25 @@ from typing import Final
 
 from varsel.db import Database, execute
 from varsel.domain.errors import Unavailable
+from varsel.domain.notification import Channel
 
 
 class Work(StrEnum):
     """Channels of NOTIFY. The row is the job, and never leaves the tables."""
 
     ORDERS = "varsel_orders"
+    ORDINARY_ORDERS = "varsel_ordinary_orders"  # no bulk ones
     NOTIFICATIONS = "varsel_notifications"
+    EMAILS = "varsel_emails"  # these notifications alone
+    SMS = "varsel_sms"
     REPORTS = "varsel_reports"
     FEED = "varsel_feed"
     NUMBERED = "varsel_feed_numbered"  # by the sequencer alone, who adds whose feeds have grown
     WEBHOOKS = "varsel_webhooks"
 
+
+READY: Final = {Channel.EMAIL: Work.EMAILS, Channel.SMS: Work.SMS}
+"""What tells of notifications of a channel."""
 
 _NOTIFY: Final = "SELECT pg_notify(%(channel)s, '')"
 

@@ -167,7 +167,7 @@ async def test_a_disk_that_is_full_fails_the_load_and_the_next_one_works(dsn: st
     try:
         await run(narrow, Kind.PERSONS, write(tmp_path / "old.csv", people(10)))
         many = write(tmp_path / "many.csv", [{**row, "first_name": "Å" * 190} for row in people(40_000)])
-        async with narrow.reading() as conn:
+        async with narrow.autocommit() as conn:
             server = int(await fetch_value(conn, "SELECT pg_backend_pid()", {}))
         limit_files(server, "17000000")
         with pytest.raises(DatabaseError, match="Check free disk space"):

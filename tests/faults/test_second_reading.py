@@ -88,7 +88,7 @@ async def test_a_worker_that_was_given_up_sends_no_more_of_its_claim(road: Road)
 async def claimed(worker: Worker) -> int:
     """A claim of which the worker does not begin anything."""
     await worker.mail._pool.look()
-    shares, _ = await worker.mail._claim(worker.mail._pool.members)
+    shares, *_ = await worker.mail._claim(worker.mail._pool.members)
     return sum(len(share.rows) for _, share in shares)
 
 

@@ -126,7 +126,9 @@ async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road
         creators = await plan(conn, store.CREATORS, lanes)
         picking = {"channel": "email", "lane": 2, "creators": [1, 2], "quota": 250, "now": road.clock.now()}
         picked = await plan(conn, store.PICK, picking)
-        taking = {"ids": [uuid7() for _ in range(500)], "claim": uuid7(), "provider": "mail", "worker": 1}
+        ids = [uuid7() for _ in range(500)]
+        taking = {"ids": ids, "low": ids[0], "high": ids[-1], "claim": uuid7(), "provider": "mail", "worker": 1}
+        taking["orders"] = [uuid7()]
         taken = await plan(conn, store.TAKE, taking)
         claiming = {"creators": [1], "lane": 1, "quota": 100, "worker": 1, "most": 10_000}
         due = await plan(conn, resolution.CLAIM, claiming)

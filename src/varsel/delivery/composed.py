@@ -25,7 +25,7 @@ from varsel.domain.ids import ClaimId, CreatorId, WorkerId, uuid7
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Attachment, Lane
 from varsel.log import Log
-from varsel.wakeup import Waker
+from varsel.wakeup import Waker, Work
 
 log = Log(__name__)
 
@@ -67,6 +67,10 @@ class Composing:
         return "send composed email"
 
     @property
+    def wakes_on(self) -> Work:
+        return Work.NOTIFICATIONS
+
+    @property
     def idle(self) -> bool:
         return not self._emails
 
@@ -93,8 +97,8 @@ class Composing:
         if claimed is None:
             return 0
         member, row = claimed
-        member.trying = member.on_trial
-        task = asyncio.create_task(self._carry_out(member, claim_id, row))
+        member.trying = trial = member.on_trial
+        task = asyncio.create_task(self._carry_out(member, claim_id, row, trial=trial))
         self._emails.add(task)
         task.add_done_callback(self._ended)
         return 1
@@ -152,8 +156,14 @@ class Composing:
             await store.postpone(conn, [(row.id, self._clock.now() + wait)])
         return member
 
-    async def _carry_out(self, member: Member[Email], claim_id: ClaimId, row: Claimed) -> None:
+    async def _carry_out(self, member: Member[Email], claim_id: ClaimId, row: Claimed, *, trial: bool) -> None:
         """Whoever cancels it leaves the claim: free again until it was handed over, unknown from then on."""
+        asked = await self._carry(member, claim_id, row)
+        if trial and not asked:
+            await self._pool.forgo(member)
+
+    async def _carry(self, member: Member[Email], claim_id: ClaimId, row: Claimed) -> bool:
+        """Whether the provider was asked."""
         email = await self._prepared(member, row)
         if isinstance(email, Withheld):
             await self._record_withheld(member, claim_id, row, email)
@@ -164,11 +174,13 @@ class Composing:
         else:
             if not await self._hand_over(claim_id):
                 log.warning("claim lost", provider=member.name, dropped=1)
-                return
+                return False
             result = await self._send(member, email)
             size = sum(len(file.content) for file in email.files)
             await self._record(member, claim_id, row, result, attachment_bytes=size)
             await self._pool.mind(member, [result])
+            return True
+        return False
 
     async def _prepared(self, member: Member[Email], row: Claimed) -> Email | Refused | Deferred | Withheld:
         """The email with its files, or why it cannot leave."""

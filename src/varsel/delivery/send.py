@@ -18,12 +18,12 @@ from varsel.delivery.recorder import Recorder
 from varsel.delivery.store import Claimed, Recorded, Share, Templates
 from varsel.delivery.turns import Turns
 from varsel.domain.errors import Unavailable
-from varsel.domain.ids import ClaimId, CreatorId, NotificationId, WorkerId, uuid7
+from varsel.domain.ids import ClaimId, CreatorId, NotificationId, OrderId, WorkerId, uuid7
 from varsel.domain.notification import Reason, State
 from varsel.domain.order import Lane
 from varsel.domain.sms_text import clean, segment
 from varsel.log import Log
-from varsel.wakeup import Waker, Work
+from varsel.wakeup import READY, Waker, Work
 
 log = Log(__name__)
 
@@ -81,6 +81,10 @@ class Sending(Generic[Message]):
         return f"send {self._pool.channel}"
 
     @property
+    def wakes_on(self) -> Work:
+        return READY[self._pool.channel]
+
+    @property
     def idle(self) -> bool:
         return not self._claims and not self._recorder.busy
 
@@ -94,9 +98,9 @@ class Sending(Generic[Message]):
         if self._stopping or not ready:
             return 0
         await self._settle_doubts()
-        shares, postponed = await self._claim(ready)
+        shares, templates, postponed = await self._claim(ready)
         if shares:
-            await self._begin_all(shares)
+            await self._begin_all(shares, templates)
         return sum(len(share.rows) for _, share in shares) + postponed
 
     def halt(self) -> None:
@@ -131,12 +135,11 @@ class Sending(Generic[Message]):
             await self._pool.look()
         return []
 
-    async def _begin_all(self, shares: Sequence[_Given[Message]]) -> None:
+    async def _begin_all(self, shares: Sequence[_Given[Message]], templates: Mapping[OrderId, Templates]) -> None:
         """The messages of all shares, each in the order of its claim."""
         claimed = [row for _, share in shares for row in share.rows]
+        messages = {row.id: self._message(row, templates.get(row.order)) for row in claimed}
         async with self._db.reading() as conn:
-            templates = {t.order: t for t in await store.templates(conn, sorted({row.order for row in claimed}))}
-            messages = {row.id: self._message(row, templates.get(row.order)) for row in claimed}
             barred = await self._withheld(conn, [m for m in messages.values() if m is not None])
         begun: dict[Member[Message], asyncio.Event] = {}
         for member, (claim_id, _, rows) in shares:
@@ -176,9 +179,15 @@ class Sending(Generic[Message]):
                 await store.give_back(conn, self._doubtful, self._worker)
             self._doubtful.clear()
 
-    async def _claim(self, ready: Sequence[Member[Message]]) -> tuple[list[_Given[Message]], int]:
-        """What the instances can take, of the first lane that has anything first. Also, how many have to wait."""
+    async def _claim(
+        self, ready: Sequence[Member[Message]]
+    ) -> tuple[list[_Given[Message]], Mapping[OrderId, Templates], int]:
+        """What the instances can take, of the first lane that has anything first, with the orders' texts.
+
+        Also, how many have to wait.
+        """
         shares: list[_Given[Message]] = []
+        templates: dict[OrderId, Templates] = {}
         postponed = 0
         named: set[tuple[Lane, CreatorId]] = set()
         while not shares and not postponed and (waiting := await self._turns.next(named)):
@@ -198,13 +207,13 @@ class Sending(Generic[Message]):
                         given, many = await self._share(conn, rows, able, room)
                         postponed += many
                         for _, share in given:
-                            await store.take(conn, share, self._worker)
+                            templates |= {t.order: t for t in await store.take(conn, share, self._worker)}
                         shares += given
                         self._turns.had(lane, creators)
                 for member in able:
                     if member.on_trial and member in room:
                         await pool_store.return_trial(conn, member.name)
-        return shares, postponed
+        return shares, templates, postponed
 
     async def _share(
         self, conn: Conn, rows: Sequence[Claimed], able: Sequence[Member[Message]], room: dict[Member[Message], int]

@@ -48,13 +48,20 @@ SELECT p.id, p.order_id, p.creator_id, p.lane, p.attempts + 1, p.daytime, p.expi
  ORDER BY p.id
 """
 
-# The claim's row is written by the statement that claims: nothing is ever held without one.
-TAKE = """
+TEMPLATES = """
+SELECT order_id, email_sender, email_subject, email_body, email_content_type, email_unsubscribable, sms_sender, sms_body
+  FROM order_content WHERE order_id = ANY(%(orders)b)
+"""
+
+# The claim's row is written by the statement that claims: nothing is ever held without one. Returns the orders' texts.
+TAKE = f"""
 WITH taken AS (
     UPDATE notification SET state = 'claimed', attempts = attempts + 1, claim_id = %(claim)s, provider = %(provider)s
-     WHERE id = ANY(%(ids)b::uuid[]))
-INSERT INTO claim (id, worker_id, provider, ids, handed_over, claimed_at)
-VALUES (%(claim)s, %(worker)s, %(provider)s, %(ids)b::uuid[], 0, statement_timestamp())
+     WHERE id = ANY(%(ids)b::uuid[]) AND id BETWEEN %(low)s AND %(high)s
+), held AS (
+    INSERT INTO claim (id, worker_id, provider, ids, handed_over, claimed_at)
+    VALUES (%(claim)s, %(worker)s, %(provider)s, %(ids)b::uuid[], 0, statement_timestamp()))
+{TEMPLATES}
 """
 
 # No provider can take them now: they stand outside the queue for a while.
@@ -62,11 +69,6 @@ POSTPONE = """
 UPDATE notification n SET wake_at = w.wake_at
   FROM unnest(%(ids)s::uuid[], %(wakes)s::timestamptz[]) AS w (id, wake_at)
  WHERE n.id = w.id AND n.id BETWEEN %(low)s AND %(high)s
-"""
-
-TEMPLATES = """
-SELECT order_id, email_sender, email_subject, email_body, email_content_type, email_unsubscribable, sms_sender, sms_body
-  FROM order_content WHERE order_id = ANY(%(orders)b)
 """
 
 ATTACHMENTS = """
@@ -114,7 +116,8 @@ UPDATE notification n
  WHERE n.id = r.id AND n.id BETWEEN %(low)s AND %(high)s AND n.claim_id = r.claim AND n.state = r.held
 RETURNING n.order_id, n.state IN ('failed', 'expired') OR n.settled, n.creator_id, n.channel, n.provider, 'open',
           {BUCKET}),
-tallied AS ({TALLY_MOVED})
+tallied AS ({TALLY_MOVED}),
+ended AS (DELETE FROM claim WHERE id = ANY(%(ended)b::uuid[]))
 SELECT order_id, count(*) FROM moved WHERE fated GROUP BY order_id
 """
 
@@ -219,10 +222,12 @@ async def pick(
     return await fetch(conn, PICK, {**params, "quota": -(-limit // len(creators))}, _claimed)
 
 
-async def take(conn: Conn, share: Share, worker: WorkerId) -> None:
-    """Claim what was picked for the provider that is to send it."""
-    params = {"claim": share.claim, "provider": share.provider, "ids": [row.id for row in share.rows]}
-    await execute(conn, TAKE, {**params, "worker": worker})
+async def take(conn: Conn, share: Share, worker: WorkerId) -> list[Templates]:
+    """Claim what was picked for the provider that is to send it. Returns the texts of the orders it is of."""
+    ids = [row.id for row in share.rows]
+    params = {"claim": share.claim, "provider": share.provider, "worker": worker, "ids": ids}
+    params |= {"low": ids[0], "high": ids[-1], "orders": sorted({row.order for row in share.rows})}
+    return await fetch(conn, TAKE, params, _templates)
 
 
 async def postpone(conn: Conn, waiting: Sequence[tuple[NotificationId, datetime]]) -> None:
@@ -269,15 +274,13 @@ async def record(
 
     A message that its claim no longer holds is left as it is: somebody else has decided.
     """
-    if results:
-        rows = sorted(results, key=lambda r: r.id.int)
-        fated = dict(await fetch(conn, RECORD, _record_params(rows, now), lambda order, n: (OrderId(order), int(n))))
-        completed = await conclude(conn, rows, fated, now=now)
-    else:
-        completed = frozenset()
-    if ended:
+    if not results:
         await execute(conn, END_CLAIMS, {"claims": list(ended)})
-    return completed
+        return frozenset()
+    rows = sorted(results, key=lambda r: r.id.int)
+    params = _record_params(rows, now) | {"ended": list(ended)}
+    fated = dict(await fetch(conn, RECORD, params, lambda order, n: (OrderId(order), int(n))))
+    return await conclude(conn, rows, fated, now=now)
 
 
 async def conclude(

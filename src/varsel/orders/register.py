@@ -8,7 +8,7 @@ from varsel.clock import Clock
 from varsel.db import Database
 from varsel.domain.errors import OverLimit, RegistryUnavailable
 from varsel.domain.ids import ChainId, OrderId
-from varsel.domain.order import Chain, Order
+from varsel.domain.order import Chain, Lane, Order
 from varsel.orders import chain_store, store
 from varsel.orders.batch import Batcher
 from varsel.orders.chain_store import Key, StoredChain
@@ -183,8 +183,8 @@ class Register:
         shares = {order: share for wish in wishes.values() for order, share in wish.shares.items()}
         async with self._db.autocommit() as conn:  # one statement, one transaction
             won = await store.insert_orders(conn, orders, chains, self._creators.ids, now=now, shares=shares)
-        if any(order.requested_send_time <= now for order, _ in orders):
-            self._waker.wake(Work.ORDERS)
+        if due := {order.lane for order, _ in orders if order.requested_send_time <= now}:
+            self._waker.wake(Work.ORDERS if Lane.BULK in due else Work.ORDINARY_ORDERS)
         lost = {i: s for i, s in submissions.items() if s.chain and s.chain.id not in won}
         return {**await self._repeats(lost)}
 

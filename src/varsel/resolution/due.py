@@ -24,11 +24,12 @@ from varsel.resolution.resolve import give_up
 from varsel.resolution.store import Claimed, Content, Finished, NewNotification
 from varsel.settings import lists
 from varsel.tally.store import Kind
-from varsel.wakeup import Waker, Work
+from varsel.wakeup import READY, Waker, Work
 
 log = Log(__name__)
 
 _ORDERS_A_CLAIM: Final = 500
+_FEW: Final = 200  # messages
 _CHECKS_AT_ONCE: Final = 20  # conditions that are asked
 _CHECKS_WAITING: Final = 500  # orders that wait for that in our hands
 _CHECK_LATER: Final = timedelta(seconds=5)
@@ -62,6 +63,7 @@ class Resolution:
         self._outages = outages
         self._after = dict.fromkeys(Lane, 0)
         self._unsure = dict.fromkeys(Lane, False)
+        self._next_due: datetime | None = None
         self._checks: set[asyncio.Task[None]] = set()
         self._asking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
@@ -72,11 +74,13 @@ class Resolution:
 
         Raises `Unavailable` when the database fails; what was claimed is put back by the next call.
         """
-        await self._release(lane)
+        if self._unsure[lane]:  # what a failure may have left in our hands
+            async with self._db.autocommit() as conn:
+                await store.release_own(conn, self._worker, lane)
         self._unsure[lane] = True
         claimed = await self._claim(lane)
         if claimed:
-            due = await self._with_contents(claimed)
+            due = await self._whole(claimed)
             for orders in self._by_haste([d for d in due if not d[1].condition_endpoint]):
                 for turn in plan.turns(orders, self._rules.recipients_a_turn):
                     await self._resolve(turn)
@@ -102,44 +106,41 @@ class Resolution:
             check.cancel()
         await asyncio.gather(*self._checks, return_exceptions=True)
 
-    async def _with_contents(self, claimed: Sequence[Claimed]) -> list[Due]:
-        async with self._db.reading() as conn:
-            contents = await store.contents(conn, [order.id for order in claimed])
-        for order in claimed:
-            if order.id not in contents:
+    async def _whole(self, claimed: Sequence[tuple[Claimed, Content | None]]) -> list[Due]:
+        for order, content in claimed:
+            if content is None:
                 log.error("order without content", order_id=order.id)
                 async with self._db.autocommit() as conn:
                     again = self._clock.now() + store.backoff(order.attempt)
                     await store.put_back(conn, [order.id], self._worker, wake_at=again)
-        return [(order, contents[order.id]) for order in claimed if order.id in contents]
+        return [(order, content) for order, content in claimed if content]
 
     async def next_due(self) -> datetime | None:
-        """When the next waiting order's time comes (business time)."""
-        async with self._db.looking() as conn:
-            due = await store.next_due(conn)
-        return due - self._rules.due_grace if due else None
+        """When the next waiting order's time comes (business time), as the ordinary lane saw it last."""
+        return self._next_due - self._rules.due_grace if self._next_due else None
 
-    async def _release(self, lane: Lane) -> None:
-        """Make claimable what a failure may have left in our hands, and, once for all lanes, whose time has come."""
-        if self._unsure[lane]:
-            async with self._db.autocommit() as conn:
-                await store.release_own(conn, self._worker, lane)
-        if lane is Lane.ORDINARY:
-            async with self._db.looking() as conn:
-                if await store.release_due(conn, now=self._clock.now() + self._rules.due_grace):
-                    self._waker.wake(Work.ORDERS)
-
-    async def _claim(self, lane: Lane) -> list[Claimed]:
+    async def _claim(self, lane: Lane) -> list[tuple[Claimed, Content | None]]:
         began = self._after[lane]
         for start in (began, 0) if began else (0,):
-            async with self._db.looking() as conn:
-                creators, self._after[lane] = await store.creators(conn, lane, after=start, limit=_ORDERS_A_CLAIM)
-            if creators:
+            if creators := await self._look(lane, start):
                 async with self._db.autocommit() as conn:
                     claimed = await store.claim_orders(conn, self._worker, lane, creators, limit=_ORDERS_A_CLAIM)
                 if claimed:
                     return claimed
         return []
+
+    async def _look(self, lane: Lane, start: int) -> Sequence[int]:
+        """Creators with due orders. The ordinary lane makes claimable, for all lanes, whose time has come."""
+        async with self._db.looking() as conn:
+            found = await store.look(conn, lane, after=start, limit=_ORDERS_A_CLAIM)
+            if lane is Lane.ORDINARY:
+                soon = self._clock.now() + self._rules.due_grace
+                if found.next_due and found.next_due <= soon and await store.release_due(conn, now=soon):
+                    self._waker.wake(Work.ORDERS)
+                    found = await store.look(conn, lane, after=start, limit=_ORDERS_A_CLAIM)
+                self._next_due = found.next_due
+        self._after[lane] = found.after
+        return found.creators
 
     async def _begin_checks(self, lane: Lane, due: Sequence[Due]) -> None:
         """Ask conditions beside everything else: whose endpoint is slow delays nobody but himself."""
@@ -254,8 +255,30 @@ class Resolution:
                 planned, without = await plan.plan_each(directory, piece, self._rules, now=now)
                 rows.extend(each.row for each in planned)
                 waiting |= without
+        ready = [order.id for order, _ in due if order.id not in waiting]
+        self._tell(await (self._store_few if len(rows) <= _FEW else self._store_many)(ready, rows, now))
+        if waiting:
+            log.warning("registry unavailable", what=next(iter(waiting.values())).what, orders=len(waiting))
+            await self._postpone([pair for pair in due if pair[0].id in waiting])
+
+    async def _store_few(self, ready: Sequence[OrderId], rows: Sequence[NewNotification], now: datetime) -> "_Tally":
+        """In one statement, and a second one when an order is complete already: nobody can be reached."""
+        tally = _Tally(ready)
+        tally.add(rows)
+        finished = tally.finished()
+        over = [f.order for f in finished if not f.pending]
+        async with self._db.transaction() if over else self._db.autocommit() as conn:
+            ours = await store.store_few(conn, self._worker, finished, rows, now=now) if ready else frozenset()
+            await fates.add_to_feed(conn, ours.intersection(over), now=now)
+        if len(ours) == len(ready):
+            return tally
+        left = _Tally(ours)
+        left.add([row for row in rows if row.order in ours])
+        return left
+
+    async def _store_many(self, ready: Sequence[OrderId], rows: Sequence[NewNotification], now: datetime) -> "_Tally":
+        """Costs more statements than `_store_few`, and half as much for each row."""
         async with self._db.transaction() as conn:
-            ready = [order.id for order, _ in due if order.id not in waiting]
             ours = await store.lock_claimed(conn, ready, self._worker)
             if len(ours) < len(ready):
                 rows = [row for row in rows if row.order in ours]
@@ -263,10 +286,7 @@ class Resolution:
             tally = _Tally(ours)
             tally.add(rows)
             await self._finish(conn, tally, now)
-        self._tell(tally)
-        if waiting:
-            log.warning("registry unavailable", what=next(iter(waiting.values())).what, orders=len(waiting))
-            await self._postpone([pair for pair in due if pair[0].id in waiting])
+        return tally
 
     async def _store_big(self, due: Due) -> None:
         """An order too big for our memory: its notifications go to the database piece by piece."""
@@ -319,7 +339,8 @@ class Resolution:
 
     def _tell(self, tally: "_Tally") -> None:
         finished = tally.finished()
-        self._waker.wake(Work.NOTIFICATIONS)
+        for work in tally.ready:
+            self._waker.wake(work)
         if not all(f.pending for f in finished):
             self._waker.wake(Work.FEED)
         log.info("orders resolved", orders=len(finished), notifications=sum(f.pending for f in finished))
@@ -342,19 +363,21 @@ async def by_directory(
 class _Tally:
     """Of each order, how many of its notifications have no fate yet, and when the first of them expires.
 
-    `made`: all of them, by kind.
+    `made`: all of them, by kind. `ready`: what tells of those that may leave.
     """
 
     def __init__(self, orders: Iterable[OrderId]) -> None:
         self._orders = dict.fromkeys(orders, 0)
         self._expires_at: dict[OrderId, datetime] = {}
         self.made = Counter[Kind]()
+        self.ready = set[Work]()
 
     def add(self, rows: Collection[NewNotification]) -> None:
         self.made += store.counted(rows)
         for row in rows:
             if row.state is State.NEW:
                 self._orders[row.order] += 1
+                self.ready.add(READY[row.channel] if row.lane is not Lane.COMPOSED else Work.NOTIFICATIONS)
                 self._expires_at[row.order] = min(self._expires_at.get(row.order, row.expires_at), row.expires_at)
 
     def finished(self) -> list[Finished]:

@@ -1,5 +1,6 @@
 """SQL of due orders: claim, read, lock again, store the notifications, finish or put back."""
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from varsel.domain.order import (
     SmsTemplate,
 )
 from varsel.domain.tally import bucket_of
-from varsel.tally.store import ADD, TALLY_GONE, Kind, delta_params
+from varsel.tally.store import ADD, BUCKET, TALLY_GONE, TALLY_MADE, Kind, delta_params
 
 # Waiting orders become claimable when their time has come (proven 2: waiting rows stand outside the claim's index).
 RELEASE_DUE = """
@@ -33,10 +34,9 @@ UPDATE orders SET wake_at = NULL
                         ORDER BY wake_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 """
 
-NEXT_DUE = "SELECT min(wake_at) FROM orders WHERE state = 'Registered' AND wake_at IS NOT NULL"
-
-# The next creators with due orders in a lane, beginning after one of them: a skip scan over the claim's index.
-CREATORS = """
+# When the next waiting order's time comes, and the next creators with due orders in a lane, beginning after one of
+# them: a skip scan over the claim's index.
+LOOK = """
 WITH RECURSIVE c AS (
     (SELECT creator_id, 1 AS n FROM orders
       WHERE state = 'Registered' AND wake_at IS NULL AND lane = %(lane)s AND creator_id > %(after)s
@@ -47,12 +47,17 @@ WITH RECURSIVE c AS (
          WHERE state = 'Registered' AND wake_at IS NULL AND lane = %(lane)s AND creator_id > c.creator_id
          ORDER BY lane, creator_id LIMIT 1) x
      WHERE c.n < %(fan)s)
-SELECT creator_id FROM c
+SELECT (SELECT min(wake_at) FROM orders WHERE state = 'Registered' AND wake_at IS NOT NULL),
+       ARRAY(SELECT creator_id FROM c ORDER BY creator_id)
 """
 
+_CONTENT = """order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
+              sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
+              attachments IS NOT NULL"""
+
 # `= ANY (ARRAY(…))` and not a join: the join flips to a sequential scan (proven 2).
-# Of each creator's the first, and the next ones until they have `most` recipients together.
-CLAIM = """
+# Of each creator's the first, and the next ones until they have `most` recipients together. With their contents.
+CLAIM = f"""
 WITH picked AS MATERIALIZED (
     SELECT p.id, q.creator_id, p.recipients FROM unnest(%(creators)s::int[]) AS q (creator_id) CROSS JOIN LATERAL (
         SELECT id, recipients FROM orders
@@ -61,18 +66,17 @@ WITH picked AS MATERIALIZED (
 ), taken AS (
     SELECT id FROM (SELECT id, sum(recipients) OVER (PARTITION BY creator_id ORDER BY id) - recipients AS before
                       FROM picked) t
-     WHERE before < %(most)s)
-UPDATE orders SET state = 'Processing', worker_id = %(worker)s, attempts = attempts + 1
- WHERE id = ANY (ARRAY(SELECT id FROM taken))
-RETURNING id, creator_id, kind, channel, lane, recipients, requested_send_time, attempts
+     WHERE before < %(most)s
+), claimed AS (
+    UPDATE orders SET state = 'Processing', worker_id = %(worker)s, attempts = attempts + 1
+     WHERE id = ANY (ARRAY(SELECT id FROM taken))
+    RETURNING id, creator_id, kind, channel, lane, recipients, requested_send_time, attempts)
+SELECT o.*, c.*
+  FROM claimed o LEFT JOIN LATERAL (SELECT {_CONTENT} FROM order_content WHERE order_id = o.id OFFSET 0) c ON true
+ ORDER BY o.id
 """
 
-CONTENT = """
-SELECT order_id, email_sender, email_subject, email_body, email_content_type, sms_sender, sms_body, recipients,
-       sending_time, ignore_reservation, allow_stale, resource_id, resource_action, condition_endpoint,
-       attachments IS NOT NULL
-  FROM order_content WHERE order_id = ANY(%(orders)b)
-"""
+CONTENT = f"SELECT {_CONTENT} FROM order_content WHERE order_id = ANY(%(orders)b)"
 
 LOCK_CLAIMED = """
 SELECT id FROM orders
@@ -82,6 +86,34 @@ SELECT id FROM orders
 
 _COLUMNS = """id, order_id, creator_id, channel, lane, state, reason, daytime, state_at, expires_at, wake_at,
               subject_kind, subject_key, address, recipient_name"""
+
+# All that a turn of few messages stores, of orders that are still this worker's: what `ours` has locked.
+STORE = f"""
+WITH ours AS MATERIALIZED (
+    SELECT o.id, t.pending, t.expires_at
+      FROM orders o JOIN jsonb_to_recordset(%(orders)s::jsonb) AS t (id uuid, pending int, expires_at timestamptz)
+           ON t.id = o.id
+     WHERE o.id = ANY(%(ids)b::uuid[]) AND o.state = 'Processing' AND o.worker_id = %(worker)s
+     ORDER BY o.id FOR UPDATE OF o
+), made AS (
+    INSERT INTO notification AS n ({_COLUMNS})
+    SELECT {_COLUMNS}
+      FROM jsonb_to_recordset(%(rows)s::jsonb) AS r (
+           id uuid, order_id uuid, creator_id int, channel channel, lane smallint, state notification_state,
+           reason text, daytime boolean, state_at timestamptz, expires_at timestamptz, wake_at timestamptz,
+           subject_kind subject_kind, subject_key text, address text, recipient_name text)
+     WHERE order_id IN (SELECT id FROM ours)
+    RETURNING n.creator_id, n.channel, {BUCKET} AS bucket
+), gone AS (
+    UPDATE orders o
+       SET pending = t.pending, expires_at = t.expires_at, worker_id = NULL, state_at = %(now)s,
+           state = CASE WHEN t.pending = 0 THEN 'Completed'::order_state ELSE 'Processed' END
+      FROM ours t WHERE o.id = t.id
+    RETURNING o.id, o.creator_id, o.recipients
+), tallied AS ({TALLY_MADE}
+), ended AS ({TALLY_GONE})
+SELECT id FROM gone
+"""
 
 COPY_NOTIFICATIONS = f"COPY notification ({_COLUMNS}) FROM STDIN"
 
@@ -136,8 +168,19 @@ SELECT order_id, count(*) FROM condition_check WHERE order_id = ANY(%(orders)s) 
  GROUP BY order_id
 """
 
+_NAMES = tuple(_COLUMNS.replace(",", " ").split())
+_ORDER_COLUMNS = 8  # of `Claimed`, the first of what CLAIM returns
 _FAN = 16
 _BULK_RECIPIENTS = 500  # of several bulk orders that are claimed together; one alone may have any number
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Creators with due orders, after whom to begin next (0: with the first), and when the next order is due."""
+
+    creators: list[int]
+    after: int
+    next_due: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,28 +246,46 @@ async def release_due(conn: Conn, *, now: datetime, limit: int = 5_000) -> int:
     return await execute(conn, RELEASE_DUE, {"now": now, "limit": limit})
 
 
-async def creators(conn: ReadConn, lane: Lane, *, after: int, limit: int) -> tuple[list[int], int]:
-    """Who has due orders in a lane, beginning after creator `after`, and after whom to begin next; 0: with the first.
+async def look(conn: ReadConn, lane: Lane, *, after: int, limit: int) -> Look:
+    """Who has due orders in a lane, beginning after creator `after`.
 
     In the bulk lane one creator has its turn: with one order, or several small ones.
     """
     fan = 1 if lane is Lane.BULK else min(_FAN, limit)
-    found = await fetch(conn, CREATORS, {"lane": lane, "after": after, "fan": fan}, int)
-    return found, found[-1] if len(found) >= fan else 0
+    params = {"lane": lane, "after": after, "fan": fan}
+    [(next_due, found)] = await fetch(conn, LOOK, params, lambda at, creators: (at, creators))
+    return Look(found, found[-1] if len(found) >= fan else 0, next_due)
 
 
 async def claim_orders(
     conn: Conn, worker: WorkerId, lane: Lane, creators: Sequence[int], *, limit: int
-) -> list[Claimed]:
-    """Claim at most about `limit` due orders, as many of each creator."""
+) -> list[tuple[Claimed, Content | None]]:
+    """Claim at most about `limit` due orders, as many of each creator; in order of id."""
     quota = -(-limit // len(creators))
     most = _BULK_RECIPIENTS if lane is Lane.BULK else limit * BULK_FROM_RECIPIENTS
     params = {"creators": list(creators), "lane": lane, "quota": quota, "worker": worker, "most": most}
-    return sorted(await fetch(conn, CLAIM, params, _claimed), key=lambda order: order.id)
+    return await fetch(conn, CLAIM, params, _due)
 
 
 async def contents(conn: ReadConn, orders: Sequence[OrderId]) -> dict[OrderId, Content]:
     return {c.order: c for c in await fetch(conn, CONTENT, {"orders": list(orders)}, _content)}
+
+
+async def store_few(
+    conn: Conn, worker: WorkerId, finished: Sequence[Finished], rows: Sequence[NewNotification], *, now: datetime
+) -> frozenset[OrderId]:
+    """Store the notifications of orders, and that these are processed, as `finish_orders` does; in one statement.
+
+    Returns the orders that were still this worker's: nothing is stored of the others.
+    """
+    params = {
+        "ids": sorted(f.order for f in finished),
+        "orders": json.dumps([_finished_fields(f) for f in finished]),
+        "rows": json.dumps([dict(zip(_NAMES, _columns(row, now), strict=True)) for row in rows], default=str),
+        "worker": worker,
+        "now": now,
+    }
+    return frozenset(await fetch(conn, STORE, params, OrderId))
 
 
 async def lock_claimed(conn: Conn, orders: Sequence[OrderId], worker: WorkerId) -> frozenset[OrderId]:
@@ -311,12 +372,6 @@ async def inconclusive_checks(conn: ReadConn, orders: Sequence[OrderId]) -> dict
     return dict(await fetch(conn, PAST_CHECKS, {"orders": list(orders)}, lambda id_, n: (OrderId(id_), n)))
 
 
-async def next_due(conn: ReadConn) -> datetime | None:
-    """When the next waiting order's time comes."""
-    (earliest,) = await fetch(conn, NEXT_DUE, {}, lambda at: at)
-    return earliest  # type: ignore[no-any-return]
-
-
 def _claimed(
     id_: UUID,
     creator: int,
@@ -337,6 +392,11 @@ def _claimed(
         requested,
         attempts,
     )
+
+
+def _due(*columns: Any) -> tuple[Claimed, Content | None]:
+    order, content = columns[:_ORDER_COLUMNS], columns[_ORDER_COLUMNS:]
+    return _claimed(*order), _content(*content) if content[0] is not None else None
 
 
 def _content(*columns: Any) -> Content:
@@ -360,6 +420,11 @@ def _recipient(document: dict[str, str]) -> Recipient:
     return Recipient(
         document.get("nin"), document.get("org"), document.get("ext"), document.get("email"), document.get("mobile")
     )
+
+
+def _finished_fields(finished: Finished) -> dict[str, object]:
+    expires_at = finished.expires_at.isoformat() if finished.expires_at else None
+    return {"id": str(finished.order), "pending": finished.pending, "expires_at": expires_at}
 
 
 def _columns(row: NewNotification, now: datetime) -> tuple[object, ...]:

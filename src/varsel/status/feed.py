@@ -18,7 +18,7 @@ async def number_feed(db: Database) -> int:
 
     Any worker may run it; one at a time does.
     """
-    async with db.transaction() as conn:
+    async with db.autocommit() as conn:
         creators = await feed_store.number_pending(conn)
     if creators:
         async with db.autocommit() as conn:

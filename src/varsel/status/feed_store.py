@@ -15,12 +15,13 @@ from varsel.wakeup import Work
 
 log = Log(__name__)
 
-LOCK = "SELECT pg_advisory_xact_lock(8, 1)"
-
-# Every number is given under one lock that is held past the commit: whoever has read N has read all before it.
+# Every number is given under one lock that is held past the commit: whoever has read N has read all before it. The
+# lock is taken before anything is looked for; what a former holder has numbered meanwhile is gone, and left out.
 NUMBER = """
-WITH d AS (DELETE FROM feed_pending
-            WHERE id = ANY (ARRAY(SELECT id FROM feed_pending ORDER BY id LIMIT %(limit)s)) RETURNING *),
+WITH held AS MATERIALIZED (SELECT true AS held FROM (SELECT pg_advisory_xact_lock(8, 1)) AS l),
+     d AS (DELETE FROM feed_pending
+            WHERE id = ANY (ARRAY(SELECT id FROM feed_pending
+                                   WHERE (SELECT held FROM held) ORDER BY id LIMIT %(limit)s)) RETURNING *),
      o AS MATERIALIZED (SELECT * FROM d ORDER BY id)
 INSERT INTO status_feed (seq, creator_id, order_id, created_at, kind, body)
 SELECT nextval('feed_seq'), creator_id, order_id, created_at, kind, body FROM o
@@ -29,8 +30,7 @@ RETURNING creator_id
 
 
 async def number_pending(conn: Conn, *, limit: int = 5_000) -> list[CreatorId]:
-    """Move pending entries into the feed; returns the creator of each. In a transaction of its own."""
-    await execute(conn, LOCK, {})
+    """Move pending entries into the feed; returns the creator of each. Not in a transaction that goes on."""
     return await fetch(conn, NUMBER, {"limit": limit}, CreatorId)
 
 

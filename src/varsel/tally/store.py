@@ -43,6 +43,13 @@ SELECT m.creator_id, m.channel::text, CASE b.bucket WHEN 'open' THEN '' ELSE coa
  GROUP BY 1, 2, 3, 4
 """
 
+# Of a statement that has `made (creator_id, channel, bucket)`: messages that nobody had before.
+TALLY_MADE: Final = """
+INSERT INTO tally_delta (creator_id, channel, provider, bucket, minute, n)
+SELECT creator_id, channel::text, '', bucket, date_trunc('minute', %(now)s::timestamptz), count(*)
+  FROM made GROUP BY creator_id, channel, bucket
+"""
+
 # Of a statement that has `gone (creator_id, recipients)`: orders that wait no more.
 TALLY_GONE: Final = """
 INSERT INTO tally_delta (creator_id, channel, provider, bucket, minute, n)

@@ -18,14 +18,18 @@ log = Log(__name__)
 
 _POLL: Final = timedelta(seconds=1)
 _MOST_TROUBLE: Final = 5.0  # s between tries of a step that fails
+_LITTLE: Final = 50  # of whatever a step does; who did more goes on at once
+_RESTS: Final = 9  # times as long as the run took
+_MOST_PACES: Final = 10
 
 
 @dataclass(slots=True)
 class Step:
     """One kind of work. `run` returns how much it did; 0 means that nothing is due.
 
-    Runs begin at least `pace` apart: what comes steadily is then taken in larger batches, which cost less for each row.
-    Not in the sandbox, whose clock walks from one quiet moment to the next.
+    Runs begin at least `pace` apart, and after one that found little the step rests nine times as long as that took, at
+    most ten paces: what comes steadily is taken in larger batches, which cost less for each row, the larger the busier
+    the machine is. Not in the sandbox, whose clock walks from one quiet moment to the next.
 
     `next_due` tells when something will be (business time), so that it is not late by a poll.
     """
@@ -90,7 +94,7 @@ class Loop:
         while not self._stopping.is_set():
             step.wanted.clear()
             began = (self._activity, self._clock.version)
-            next_run = loop.time() + (0 if self._on_idle else step.pace.total_seconds())
+            started = loop.time()
             try:
                 done = await step.run()
                 trouble = 0.1
@@ -100,6 +104,7 @@ class Loop:
             except Exception as error:  # noqa: BLE001 - a bug must not end the worker; the row waits and is tried again
                 log.error("step failed", exc=error, step=step.name)
                 done, trouble = -1, await self._rest(trouble)
+            gap = _gap(step.pace.total_seconds(), done, loop.time() - started)
             if done > 0:
                 self._activity += 1
                 if self._on_idle:
@@ -107,7 +112,8 @@ class Loop:
             elif done == 0:
                 step.quiet_since = began
                 await self._wait(step)
-            await self._pause(next_run - loop.time())
+            if not self._on_idle:
+                await self._pause(started + gap - loop.time())
 
     async def _rest(self, trouble: float) -> float:
         await self._pause(trouble * random.uniform(0.8, 1.2))  # noqa: S311
@@ -142,3 +148,10 @@ class Loop:
             with suppress(Unavailable):
                 await report(quiet and not self._still_working(), version)
             await asyncio.sleep(0.02)
+
+
+def _gap(pace: float, done: int, took: float) -> float:
+    """Seconds from the beginning of a run to that of the next."""
+    if 0 < done <= _LITTLE:
+        return min(max(pace, took * (1 + _RESTS)), pace * _MOST_PACES)
+    return pace

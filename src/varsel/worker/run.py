@@ -130,7 +130,6 @@ def _steps(
     only: Collection[str],
 ) -> list[Step]:
     reports, sweeper, fallbacks = parts.reports(), parts.sweeper(), parts.fallbacks()
-    orders = frozenset({Work.ORDERS})
     stages: dict[str, list[Step]] = {
         "bulk": [
             Step("bulk", turns.take_turn),
@@ -142,16 +141,22 @@ def _steps(
                 Step(
                     f"resolve {lane.name.lower()}",
                     partial(resolution.resolve_due, lane),
-                    orders,
+                    frozenset({Work.ORDERS, *more}),
                     next_due=due,
-                    pace=_PACE,
+                    pace=pace,
                 )
-                for lane, due in ((Lane.ORDINARY, resolution.next_due), (Lane.BULK, None))
+                for lane, more, pace, due in (
+                    (Lane.ORDINARY, (Work.ORDINARY_ORDERS,), _PACE, resolution.next_due),
+                    (Lane.BULK, (), timedelta(), None),
+                )
             ),
             Step("fall back", fallbacks.fall_back_due, next_due=fallbacks.next_due),
         ],
         "send": [
-            *(Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS})) for sender in senders),
+            *(
+                Step(sender.name, sender.send_due, frozenset({Work.NOTIFICATIONS, sender.wakes_on}))
+                for sender in senders
+            ),
             *(Step(asker.name, asker.ask_due, next_due=asker.next_due) for asker in askers),
             # whoever does not send makes no provider: some connect, and stay connected
             *([Step("balance", parts.balancer().balance, every=_MINUTE)] if "send" in only else ()),
