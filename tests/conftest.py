@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import inspect
 import itertools
 import shutil
@@ -28,6 +29,17 @@ _TEMPLATE = "varsel_template"
 _MEMORY = "/dev/shm"
 _ROOM = 4_000_000_000  # bytes, for all test processes together
 _numbers = itertools.count(1)
+
+
+def pytest_sessionstart() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, so the garbage collector passes it over: it took a seventh of the time."""
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture
