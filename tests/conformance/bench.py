@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar
 from uuid import UUID
 
+from conformance.peers import Peer
 from varsel.clock import ManualClock
 from varsel.delivery.ports import Email, EmailProvider, Report, SendResult, Sms, SmsProvider
 from varsel.domain.ids import NotificationId, OrderId, uuid7
@@ -56,7 +57,10 @@ class Site:
 
 
 class Bench(ABC, Generic[Message]):
-    """One type. `outcomes`: recipients whose messages may stand in one batch, and what becomes of them."""
+    """One type. `outcomes`: recipients whose messages may stand in one batch, and what becomes of them.
+
+    What not every type can have or do is said here, and the suite then asserts what holds instead.
+    """
 
     kind: ClassVar[AnyKind]
     outcomes: ClassVar[Mapping[str, type[SendResult]]]
@@ -64,7 +68,11 @@ class Bench(ABC, Generic[Message]):
     insecure: ClassVar[Mapping[str, object]] = {}  # changes of settings by which secrets would travel in the clear
     remembers: ClassVar[bool] = False  # a message handed over twice leaves once
     greets: ClassVar[bool] = False  # the server is the first to speak
+    has_peer: ClassVar[bool] = True  # it talks to somebody, and logs in there; else it has no secrets
+    reads_answers: ClassVar[bool] = True  # an answer counts by what it says; else any HTTP status of success is a yes
+    lets_go: ClassVar[bool] = True  # a call that is cancelled ends; else it holds its connection until its time is up
     unknown_state: ClassVar[str] = "invented"  # that no report of theirs has
+    tools: Tools = TOOLS
 
     @abstractmethod
     def settings(self, port: int, *, tls: bool = False, wrong_login: bool = False) -> dict[str, object]:
@@ -87,7 +95,7 @@ class Bench(ABC, Generic[Message]):
     def reader(self) -> ReportReader:
         """Of an instance that is set up to be reported to. Only for kinds with reports."""
         assert self.kind.reports
-        reader: ReportReader = self.kind.reports(self._made(self.settings(1)), TOOLS)
+        reader: ReportReader = self.kind.reports(self._made(self.settings(1)), self.tools)
         return reader
 
     def report_request(self, state: str) -> ReportRequest:
@@ -106,7 +114,7 @@ class Bench(ABC, Generic[Message]):
         return self.make_from(self.settings(port, tls=tls, wrong_login=wrong_login))
 
     def make_from(self, settings: Mapping[str, object]) -> EmailProvider | SmsProvider:
-        made: EmailProvider | SmsProvider = self.kind.make(self._made(settings), TOOLS)
+        made: EmailProvider | SmsProvider = self.kind.make(self._made(settings), self.tools)
         return made
 
     @asynccontextmanager
@@ -117,6 +125,14 @@ class Bench(ABC, Generic[Message]):
             yield made
         finally:
             await made.close()
+
+    @asynccontextmanager
+    async def deserted(self) -> AsyncIterator[Any]:
+        """The same, where nobody listens."""
+        async with Peer() as peer:
+            pass
+        async with self.provider(peer.port) as provider:
+            yield provider
 
     def _made(self, settings: Mapping[str, object]) -> Any:
         return self.kind.settings.model_validate({"type": self.type, **settings})

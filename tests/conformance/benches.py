@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 from conformance.acs import AcsBench
+from conformance.apprise import AppriseEmailBench, AppriseSmsBench
 from conformance.bench import Bench
+from conformance.captured import CapturedEmailBench, CapturedSmsBench
 from conformance.link import LinkBench
 from conformance.ses import SesBench
 from conformance.smpp import SmppBench
@@ -20,4 +22,8 @@ BENCHES: Final[tuple[Bench[Any], ...]] = (
     SmppBench(),
     WebhookSmsBench(),
     WebhookEmailBench(),
+    AppriseSmsBench(),
+    AppriseEmailBench(),
+    CapturedSmsBench(),
+    CapturedEmailBench(),
 )
