@@ -17,7 +17,7 @@ from varsel.db import Database
 from varsel.delivery.choice import Routing
 from varsel.delivery.ports import Accepted, Deferred, Refused, SendResult
 from varsel.domain.notification import Reason
-from varsel.domain.order import Recipient
+from varsel.domain.order import EmailTemplate, Recipient
 from varsel.orders.register import Registered
 from varsel.providers.ses import SesProvider
 from varsel.providers.smtp import SmtpProvider
@@ -65,8 +65,10 @@ def beside(road: Road, first: Any, *others: Any) -> None:
 
 
 @asynccontextmanager
-async def relay(name: str, offer: frozenset[str] = ALL_EXTENSIONS) -> AsyncIterator[tuple[SmtpProvider, SmtpSimulator]]:
-    async with SmtpSimulator(offer=offer) as server:
+async def relay(
+    name: str, offer: frozenset[str] = ALL_EXTENSIONS, max_bytes: int = 1_000_000
+) -> AsyncIterator[tuple[SmtpProvider, SmtpSimulator]]:
+    async with SmtpSimulator(offer=offer, max_bytes=max_bytes) as server:
         account = SmtpProviderSettings(name=name, host="127.0.0.1", port=server.port, tls="none")
         provider = SmtpProvider(account, BounceSettings())
         yield provider, server
@@ -117,6 +119,26 @@ async def test_where_nobody_takes_it_the_address_is_refused_at_last(road: Road) 
         await emails(road, *INTERNATIONAL, "kari@example.com")
     assert Counter((await states(road)).values()) == {"Failed_InvalidEmailFormat": 20, "accepted": 1}
     assert len(server.stored) <= 1
+
+
+@pytest.mark.parametrize("offer", [ALL_EXTENSIONS, ALL_EXTENSIONS - {"SIZE"}], ids=["announced", "found out"])
+async def test_an_email_too_large_for_one_server_goes_by_the_other(road: Road, offer: frozenset[str]) -> None:
+    async with relay("small", offer, max_bytes=5_000) as (small, little), relay("large") as (large, server):
+        beside(road, small, large)
+        body = EmailTemplate("noreply@example.com", "Subject", "a line of text\n" * 1_000)
+        await road.place(email=body, recipients=tuple(Recipient(email=address) for address in ORDINARY))
+        await road.run()
+        assert len({message.recipient for message in server.stored}) == len(server.stored) == 20
+        assert not little.stored
+    assert set((await states(road)).values()) == {"accepted"}
+
+
+async def test_an_email_too_large_for_all_of_them_fails_when_all_have_said_so(road: Road) -> None:
+    async with relay("first") as (first, _), relay("second") as (second, _):
+        beside(road, first, second)
+        await emails(road, "toolarge@mottaker.example")
+    assert await states(road) == {"toolarge@mottaker.example": "Failed_PayloadTooLarge"}
+    assert await road.value("SELECT count(DISTINCT provider) FROM attempt") == 2
 
 
 async def test_one_that_alone_can_carry_a_message_is_waited_for_while_it_rests(road: Road) -> None:

@@ -139,7 +139,7 @@ def rule(stage: Stage, code: int, text: str) -> Ruling:
 def result(ruling: Ruling, detail: str) -> Deferred | Refused:
     """What is answered for the message; a ruling that asks for another try answers so when there is none left."""
     if ruling in REASONS:
-        return Refused(REASONS[ruling], detail, _SUPPRESS.get(ruling))
+        return Refused(REASONS[ruling], detail, _SUPPRESS.get(ruling), unfit=ruling is Ruling.TOO_LARGE)
     match ruling:
         case Ruling.FAULT | Ruling.OPTION_REFUSED | Ruling.CLOSED:
             return Deferred(detail, Blame.PROVIDER)
