@@ -13,7 +13,7 @@ _WARM_UP: Final = 1_000
 _PGBENCH_SECONDS: Final = 5
 
 # One order as its row and its content, in one transaction: what the intake stores, but one at a time.
-_SINGLE: Final = """
+SINGLE: Final = """
 \\set creator random(1, 100)
 WITH o AS (
     INSERT INTO orders (id, creator_id, kind, channel, lane, recipients, senders_reference, requested_send_time,
@@ -22,14 +22,14 @@ WITH o AS (
 INSERT INTO order_content (order_id, email_sender, email_subject, email_body, email_content_type, recipients)
 SELECT id, 'noreply@varsel.example', 'Du har fått et brev',
        'Du har fått et brev fra Fjordvik kommune. Logg inn på fjordvik.example for å lese det.', 'Plain',
-       '[{"nin": "00000000000"}]' FROM o;
+       '[{"nin": "00000000000"}]' FROM o
 """
 
 
 async def run(ground: Ground) -> list[Figure]:
     count = ground.size.of(_ORDERS)
     async with ground.database() as db:
-        single = bounds.pgbench(db.dsn, _SINGLE, ground.home, clients=16, seconds=ground.size.of(_PGBENCH_SECONDS))
+        single = bounds.pgbench(db.dsn, f"{SINGLE};", ground.home, clients=16, seconds=ground.size.of(_PGBENCH_SECONDS))
     async with ground.database() as db:
         with api(settings_file(ground.home, db.dsn)) as (port, process):
             await load.fire(port, load.email_orders(ground.people, _WARM_UP, ground.token()), status=202)
