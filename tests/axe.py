@@ -21,7 +21,7 @@ _SHAPE: Final = """
   return [document.documentElement.lang, document.querySelectorAll("h1").length, ids.length - new Set(ids).size];
 })()
 """
-_WIDE: Final = "document.documentElement.scrollWidth"
+_SEEN: Final = "[document.documentElement.scrollWidth, getComputedStyle(document.body).backgroundColor]"
 
 
 async def violations(page: Page, rules: str = _ALL) -> list[str]:
@@ -42,13 +42,15 @@ async def faults(page: Page, language: str) -> list[str]:
         *([] if not twice else [f"{twice} ids are not the only ones of their name"]),
     ]
     await page.window(width=_MIDDLE)
-    if (wide := await page.evaluate(_WIDE)) > _MIDDLE:
-        found.append(f"{wide} px wide in a window of {_MIDDLE}")
+    wide, _ = await page.evaluate(_SEEN)
+    found += [f"{wide} px wide in a window of {_MIDDLE}"] if wide > _MIDDLE else []
+    grounds = set()
     for width, dark, rules in _LOOKS:
         await page.window(width=width)
         await page.theme(dark=dark)
         look = f"{width} {'dark' if dark else 'light'}"
         found += [f"{look}: {violation}" for violation in await violations(page, rules)]
-        if (wide := await page.evaluate(_WIDE)) > width:
-            found.append(f"{look}: {wide} px wide")
-    return found
+        wide, ground = await page.evaluate(_SEEN)
+        found += [f"{look}: {wide} px wide"] if wide > width else []
+        grounds.add((ground, dark))
+    return found if len(grounds) == 2 else [*found, f"the grounds of the themes are {grounds}"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from axe import faults
 from browser import CHROMIUM, Page, browser_page
 from inbox_data import LETTER, Fate, capture, fill, mail, notification, sms
 from sandbox_site import Site, sandbox_site
@@ -43,14 +44,11 @@ async def text(page: Page, selector: str) -> str:
 
 async def test_no_page_breaks_in_any_width_theme_or_language(site: Site, page: Page) -> None:
     ids = await fill(site.database)
-    paths = ("/sandbox", f"/sandbox?id={ids[5]}", f"/sandbox?id={ids[-1]}&view=text", "/sandbox?q=finnesikke")
-    for (width, dark, language), path in product(((320, False, "nb"), (768, True, "en"), (1280, False, "en")), paths):
-        await page.look(width=width, dark=dark, language=language)
+    paths = (f"/sandbox?id={ids[5]}", f"/sandbox?id={ids[-1]}&view=text", "/sandbox?q=finnesikke")
+    for path, language in product(paths, ("nb", "en")):
+        await page.look(language=language)
         await page.goto(site.url + path)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
-        assert await page.evaluate("document.documentElement.lang") == language
-        light = await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(244, 246, 244)"
-        assert light is not dark
+        assert await faults(page, language) == [], path
     assert page.errors == []
 
 

@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from itertools import product
 from typing import Any
 
 import aiohttp
 import pytest
 
+from axe import faults
 from browser import browser_page
 from sandbox_site import Site, sandbox_site
 from varsel.db import Database, execute, fetch_value
@@ -202,7 +202,7 @@ async def test_a_person_tries_a_record_again_by_keyboard_also_without_a_script(s
                 await page.press("Tab")
                 if await page.evaluate("document.activeElement.value") == str(id_):
                     break
-            assert await page.evaluate("document.activeElement.getAttribute('aria-label')") == "Try 148385***** again"
+            assert await page.evaluate("document.activeElement.getAttribute('aria-label')") == "Try again: 148385*****"
             await page.press("Enter")
             await page.until("document.querySelector('[role=status]') !== null")
             assert "1 was taken in." in await page.evaluate("document.querySelector('[role=status]').innerText")
@@ -229,9 +229,8 @@ async def test_the_page_breaks_in_no_width_theme_or_language(site: Site) -> None
         site.database, state="error", last_error="upstream_protocol_error", last_error_at=NOW, consecutive_failures=7
     )
     async with browser_page() as page:
-        for (width, dark), language in product(((320, False), (768, True), (1280, False)), ("nb", "en")):
-            await page.look(width=width, dark=dark, language=language)
+        for language in ("nb", "en"):
+            await page.look(language=language)
             await page.goto(site.url + PATH)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, language)
-            assert await page.evaluate("document.querySelectorAll('h1').length") == 1
+            assert await faults(page, language) == []
         assert page.errors == []

@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import product
 
 import aiohttp
 import pytest
 from starlette.applications import Starlette
 
-from axe import violations
+from axe import faults
 from browser import browser_page
 from feeds import NOW, Feeds, running_feeds
 from serving import serving
@@ -194,9 +193,8 @@ async def test_the_page_breaks_in_no_width_theme_or_language(here: Sandbox) -> N
     await here.read()
     await here.put(do="person", id=ROLIG, deleted="yes")
     async with browser_page() as page:
-        for (width, dark), language in product(((320, False), (1280, True), (320, True), (1280, False)), ("nb", "en")):
-            await page.look(width=width, dark=dark, language=language)
+        for language in ("nb", "en"):
+            await page.look(language=language)
             await page.goto(f"{here.url}{PATH}?done=yes")
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, language)
-            assert await violations(page) == [], (width, dark, language)
+            assert await faults(page, language) == []
         assert page.errors == []

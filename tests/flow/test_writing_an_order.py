@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import product
 from typing import Final
 
 import pytest
@@ -17,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from axe import violations
+from axe import faults, violations
 from browser import Page, browser_page
 from orders_world import BAKERY, INGRID, NOBODY, RESERVED, Visitor, World, visitor, world
 from serving import serving
@@ -500,19 +499,16 @@ async def test_html_in_the_frame_does_nothing_and_fetches_nothing(w: World) -> N
         assert fetched == []
 
 
-async def test_the_page_breaks_in_no_width_theme_or_language(w: World) -> None:
+async def test_a_written_order_breaks_in_no_width_theme_or_language(w: World) -> None:
     async with browser_page() as page:
-        for (width, dark), language in product(((320, False), (768, True), (1280, False), (320, True)), ("nb", "en")):
-            await page.look(width=width, dark=dark, language=language)
-            if language == "nb" and width == 320 and not dark:
-                await enter(w, page)
-            await page.goto(w.url + PATH)
-            assert await violations(page) == [], (width, dark, language)
+        await enter(w, page)
+        for language in ("nb", "en"):
+            await page.look(language=language)
+            await page.goto(w.url + PATH)  # empty, the walk has seen it
             await fill(page)
             await page.evaluate("document.querySelector('#add').value = " + repr(f"{INGRID}\n{RESERVED}\nxx\n{BAKERY}"))
             await page.evaluate("document.querySelector('[name=html]').checked = true")
             await page.evaluate("document.querySelector('details.more').open = true")
             await page.click_through("[name=do][value=preview]:not(.sr)")
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, language)
-            assert await violations(page) == [], (width, dark, language)
+            assert await faults(page, language) == []
         assert page.errors == []
