@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
@@ -192,6 +193,7 @@ class Access:
         return {"Authorization": f"Bearer {token}"}
 
 
+@lru_cache(maxsize=4)  # its primes are looked into, which takes 40 ms
 def _read_key(jwk: SecretStr) -> RSAKey:
     try:
         key = RSAKey.import_key(json.loads(base64.b64decode(jwk.get_secret_value(), validate=True)))
