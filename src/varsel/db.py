@@ -26,10 +26,10 @@ Params = Mapping[str, Any]
 T = TypeVar("T")
 
 _POOL_WAIT_SECONDS: Final = 10.0
-_LOOKS_AT_ONCE: Final = 2
-_EVERY_PLAN_ANEW: Final = "-c plan_cache_mode=force_custom_plan"  # for what is asked for
-_ONE_PLAN: Final = "-c plan_cache_mode=force_generic_plan"
-_ONE_PLAN_BY_INDEX: Final = f"{_ONE_PLAN} -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
+_EVERY_PLAN_ANEW: Final = "-c plan_cache_mode=force_custom_plan"  # for the arrays that it gets
+_ONE_PLAN_BY_INDEX: Final = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off"
+)
 _CANCELLED_COMMIT: Final = "01000"  # "canceling wait for synchronous replication": not stored durably (proven 8)
 
 # a server that was demoted or whose disk is full takes no writes; a transaction that was cut for its length is undone
@@ -85,13 +85,13 @@ async def copy_rows(conn: Conn, sql: LiteralString, rows: Iterable[Sequence[obje
 @asynccontextmanager
 async def transaction_on(conn: Conn) -> AsyncIterator[None]:
     """A transaction, as `Database.transaction`, on a connection that `Database.autocommit` gave."""
-    await conn.execute("BEGIN")
+    await conn.execute("BEGIN", prepare=False)
     try:
         yield
     except BaseException:
         await _to_the_end(_roll_back(conn))
         raise
-    await _to_the_end(conn.execute("COMMIT"))
+    await _to_the_end(conn.execute("COMMIT", prepare=False))
 
 
 async def copy_out(conn: ReadConn, sql: LiteralString) -> AsyncIterator[bytes]:
@@ -102,58 +102,62 @@ async def copy_out(conn: ReadConn, sql: LiteralString) -> AsyncIterator[bytes]:
 
 
 class Database:
-    """Connections to one PostgreSQL: `size` for writing, as many for reading, and a few for looks. All speak UTC."""
+    """Connections to one PostgreSQL: `size` in general, and as many for what is routine. All of them speak UTC."""
 
     def __init__(self, dsn: str, *, size: int, name: str) -> None:
         self.dsn = dsn
-        self._pool = _pool(dsn, name, _ONE_PLAN, least=1, most=size)
-        self._reads = _pool(dsn, name, _EVERY_PLAN_ANEW, least=0, most=size)
-        self._looks = _pool(dsn, name, _ONE_PLAN_BY_INDEX, least=0, most=_LOOKS_AT_ONCE, prepare_threshold=0)
+        self._pool = _pool(dsn, name, _EVERY_PLAN_ANEW, least=1, most=size)
+        self._routine = _pool(dsn, name, _ONE_PLAN_BY_INDEX, least=0, most=size, prepare_threshold=0)
 
     async def open(self) -> None:
         await self._pool.open()
-        await self._reads.open()
-        await self._looks.open()
+        await self._routine.open()
 
     async def close(self) -> None:
         await self._pool.close()
-        await self._reads.close()
-        await self._looks.close()
+        await self._routine.close()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadConn]:
-        """A connection for single statements that only read. Each is planned for what it asks for."""
-        async with self._connection(self._reads) as conn:
+        """A connection for single statements that only read."""
+        async with self._connection(self._pool) as conn:
             yield ReadConn(conn)
 
     @asynccontextmanager
-    async def looking(self) -> AsyncIterator[Conn]:
-        """A connection for single statements that look, again and again, whether there is anything to do.
-
-        They are planned once: planning costs ten times what such a look does. So they read through indexes, and have
-        no arrays as long as the work.
-        """
-        async with self._connection(self._looks) as conn:
-            yield Conn(ReadConn(conn))
-
-    @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Conn]:
-        """A connection on which each statement is its own transaction: for one single write.
-
-        Statements that write are planned once on each connection: for a single message, planning cost more than doing.
-        So they find rows by index, however many they are given.
-        """
-        async with self._connection(self._pool) as conn:
-            conn.unreplicated = False
-            yield Conn(ReadConn(conn))
-            if conn.unreplicated:
-                raise Unavailable("the standby database")
+        """A connection on which each statement is its own transaction: for one single write."""
+        async with self._writing(self._pool) as conn:
+            yield conn
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Conn]:
         """A transaction: committed when the block ends, rolled back when it raises. Its COMMIT is never cancelled."""
-        async with self.autocommit() as conn, transaction_on(conn):
+        async with self._writing(self._pool) as conn, transaction_on(conn):
             yield conn
+
+    @asynccontextmanager
+    async def routine(self) -> AsyncIterator[Conn]:
+        """As `autocommit`, for statements that run again and again. They are planned once (ADR 15).
+
+        Planning costs several times what such a statement does. So it must find its rows through indexes, however many
+        it is given; it never reads a table from end to end.
+        """
+        async with self._writing(self._routine) as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def routine_transaction(self) -> AsyncIterator[Conn]:
+        """As `transaction`, for statements as those of `routine`."""
+        async with self._writing(self._routine) as conn, transaction_on(conn):
+            yield conn
+
+    @asynccontextmanager
+    async def _writing(self, pool: "AsyncConnectionPool[_Connection]") -> AsyncIterator[Conn]:
+        async with self._connection(pool) as conn:
+            conn.unreplicated = False
+            yield Conn(ReadConn(conn))
+            if conn.unreplicated:
+                raise Unavailable("the standby database")
 
     @asynccontextmanager
     async def _connection(self, pool: "AsyncConnectionPool[_Connection]") -> AsyncIterator["_Connection"]:
@@ -237,7 +241,7 @@ async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
 
 async def _roll_back(conn: AsyncConnection[Any]) -> None:
     try:
-        await conn.execute("ROLLBACK")
+        await conn.execute("ROLLBACK", prepare=False)
     except psycopg.Error:
         await conn.close()
 

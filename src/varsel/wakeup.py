@@ -51,7 +51,7 @@ class Waker:
         while self._wanted:
             work = self._wanted.pop()
             try:
-                async with self._db.autocommit() as conn:
+                async with self._db.routine() as conn:
                     await execute(conn, _NOTIFY, {"channel": work.value})
             except Unavailable:
                 return  # the workers poll

@@ -19,6 +19,7 @@ from varsel.domain.ids import ClaimId, CreatorId, NotificationId, WorkerId, uuid
 from varsel.domain.notification import Channel, Reason, State
 from varsel.domain.order import Lane, Recipient
 from varsel.resolution import store as resolution
+from varsel.status.feed import number_feed
 
 
 @pytest.fixture
@@ -136,3 +137,43 @@ async def test_with_many_rows_the_queues_are_read_through_their_own_indexes(road
     month = f"{datetime.now(UTC):%Y_%m}"  # the other leaves are empty
     assert f"Seq Scan on notification_{month}" not in creators + picked + taken
     assert f"Seq Scan on orders_{month}" not in due
+
+
+async def test_plans_made_while_a_queue_was_empty_do_not_read_it_from_end_to_end_when_it_is_long(
+    road: Road, dsn: str
+) -> None:
+    """Nothing has told the planner that the tables have grown, and most has run often enough to be planned for good."""
+    own = Database(dsn, size=2, name="worker")
+    await own.open()
+    busy = Road(own, road.clock, mail=FakeProvider("mail", max_batch=100, step=1_000))
+    worker = await busy.worker()
+
+    async def work(orders: int) -> None:
+        for _ in range(orders):
+            await busy.place(creator="small")
+            await worker.round()
+            await number_feed(own)
+
+    await work(20)
+    people = tuple(Recipient(email=f"p{i}@example.com") for i in range(10_000))
+    for _ in range(3):
+        await road.place(creator="big", recipients=people)
+    await fill(road, {})
+    before = await read_from_end_to_end(road)
+    await work(20)
+    for _ in range(4):  # and big claims
+        await worker.round()
+    await worker.end(busy)
+    await own.close()  # what a connection has counted is seen at its end
+    assert await read_from_end_to_end(road) - before < 30_000
+    assert await road.value("SELECT count(*) FROM notification WHERE state <> 'new'") > 1_500
+
+
+async def read_from_end_to_end(road: Road) -> int:
+    """Rows that were read by scans of whole tables, of those that are long."""
+    return int(
+        await road.value(
+            "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables"
+            " WHERE relname ~ '^(notification|orders|order_content)_'"
+        )
+    )

@@ -207,7 +207,7 @@ class Composing:
         gate = self._rules.gate
         while gate:
             try:
-                async with self._db.reading() as conn:
+                async with self._db.routine() as conn:
                     return (await gate.withheld(conn, [email], now=self._clock.now())).get(email.id)
             except Unavailable:
                 await asyncio.sleep(0.2)

@@ -117,7 +117,7 @@ class SendNow(Generic[Message]):
         if gate is None:
             return None
         try:
-            async with self._db.reading() as conn:
+            async with self._db.routine() as conn:
                 found = await gate.withheld(conn, [message], now=self._clock.now())
         except Unavailable:
             return Deferred("the suppression list cannot be read", Blame.PROVIDER)

@@ -74,7 +74,7 @@ class Recorder:
         pause = 0.1
         while True:
             try:
-                async with self._db.transaction() as conn:
+                async with self._db.routine_transaction() as conn:
                     completed = await store.record(conn, results, ended, now=self._clock.now())
             except (Unavailable, Deadlock):
                 await asyncio.sleep(pause)

@@ -25,7 +25,7 @@ async def store_result(
     pause = 0.1
     while True:
         try:
-            async with db.transaction() as conn:
+            async with db.routine_transaction() as conn:
                 if attachment_bytes is not None:
                     await store.note_size(conn, result, attachment_bytes)
                 completed = await store.record(conn, [result], [result.claim], now=clock.now())

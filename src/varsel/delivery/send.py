@@ -139,7 +139,7 @@ class Sending(Generic[Message]):
         """The messages of all shares, each in the order of its claim."""
         claimed = [row for _, share in shares for row in share.rows]
         messages = {row.id: self._message(row, templates.get(row.order)) for row in claimed}
-        async with self._db.reading() as conn:
+        async with self._db.routine() as conn:
             barred = await self._withheld(conn, [m for m in messages.values() if m is not None])
         begun: dict[Member[Message], asyncio.Event] = {}
         for member, (claim_id, _, rows) in shares:
@@ -191,7 +191,7 @@ class Sending(Generic[Message]):
         postponed = 0
         named: set[tuple[Lane, CreatorId]] = set()
         while not shares and not postponed and (waiting := await self._turns.next(named)):
-            async with self._db.transaction() as conn:
+            async with self._db.routine_transaction() as conn:
                 able = [m for m in ready if not m.on_trial or await pool_store.take_trial(conn, m.name)]
                 room = {member: member.limit for member in able}
                 for lane, creators in waiting.items():
@@ -304,7 +304,7 @@ class Sending(Generic[Message]):
         """False: the claim was taken from us, for we were silent too long."""
         while True:
             try:
-                async with self._db.autocommit() as conn:
+                async with self._db.routine() as conn:
                     return await store.hand_over(conn, claim_id, upto)
             except Unavailable:
                 await asyncio.sleep(0.2)  # nothing may leave before the mark is stored

@@ -37,5 +37,5 @@ class Turns:
         self._after[lane] = creators[-1] if len(creators) >= self._fan else CreatorId(0)
 
     async def _look(self, after: Mapping[Lane, CreatorId]) -> dict[Lane, list[CreatorId]]:
-        async with self._db.looking() as conn:
+        async with self._db.routine() as conn:
             return await store.creators(conn, channel=self._channel, after=after, fan=self._fan)

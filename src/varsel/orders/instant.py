@@ -138,7 +138,7 @@ class Instants:
     async def _store(self, attempt: _Attempt, chain: Chain) -> bool:
         instant, written = attempt.instant, False
         try:
-            async with self._db.transaction() as conn:
+            async with self._db.routine_transaction() as conn:
                 written = await self._write(conn, attempt, chain)
         except Unavailable:
             if written:  # the commit may have come through, and then nobody would send it
@@ -210,7 +210,7 @@ class Instants:
         return Repeated(first.chain, same=first.chain.request_hash == chain.request_hash)
 
     async def _find(self, key: Key) -> First | None:
-        async with self._db.reading() as conn:
+        async with self._db.routine() as conn:
             return await instant_store.find(conn, key)
 
     async def _until_stored(self, write: Callable[[Conn], Awaitable[T]]) -> T:
@@ -218,7 +218,7 @@ class Instants:
         pause = 0.1
         while True:
             try:
-                async with self._db.autocommit() as conn:
+                async with self._db.routine() as conn:
                     return await write(conn)
             except Unavailable:
                 await asyncio.sleep(pause)

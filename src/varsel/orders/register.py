@@ -181,7 +181,7 @@ class Register:
         orders = [(order, self._creators[order.creator]) for s in submissions.values() for order in s.orders]
         chains = [(s.chain, s.orders) for s in submissions.values() if s.chain]
         shares = {order: share for wish in wishes.values() for order, share in wish.shares.items()}
-        async with self._db.autocommit() as conn:  # one statement, one transaction
+        async with self._db.routine() as conn:  # one statement, one transaction
             won = await store.insert_orders(conn, orders, chains, self._creators.ids, now=now, shares=shares)
         if due := {order.lane for order, _ in orders if order.requested_send_time <= now}:
             self._waker.wake(Work.ORDERS if Lane.BULK in due else Work.ORDINARY_ORDERS)
@@ -193,7 +193,7 @@ class Register:
         keys = {i: self._key(s.chain) for i, s in submissions.items() if s.chain}
         if not keys:
             return {}
-        async with self._db.reading() as conn:
+        async with self._db.routine() as conn:
             found = await chain_store.find_chains(conn, list(keys.values()))
         repeats = {}
         for i, key in keys.items():

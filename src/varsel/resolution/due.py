@@ -123,7 +123,7 @@ class Resolution:
         began = self._after[lane]
         for start in (began, 0) if began else (0,):
             if creators := await self._look(lane, start):
-                async with self._db.autocommit() as conn:
+                async with self._db.routine() as conn:
                     claimed = await store.claim_orders(conn, self._worker, lane, creators, limit=_ORDERS_A_CLAIM)
                 if claimed:
                     return claimed
@@ -131,7 +131,7 @@ class Resolution:
 
     async def _look(self, lane: Lane, start: int) -> Sequence[int]:
         """Creators with due orders. The ordinary lane makes claimable, for all lanes, whose time has come."""
-        async with self._db.looking() as conn:
+        async with self._db.routine() as conn:
             found = await store.look(conn, lane, after=start, limit=_ORDERS_A_CLAIM)
             if lane is Lane.ORDINARY:
                 soon = self._clock.now() + self._rules.due_grace
@@ -267,7 +267,7 @@ class Resolution:
         tally.add(rows)
         finished = tally.finished()
         over = [f.order for f in finished if not f.pending]
-        async with self._db.transaction() if over else self._db.autocommit() as conn:
+        async with self._db.routine_transaction() if over else self._db.routine() as conn:
             ours = await store.store_few(conn, self._worker, finished, rows, now=now) if ready else frozenset()
             await fates.add_to_feed(conn, ours.intersection(over), now=now)
         if len(ours) == len(ready):
@@ -278,7 +278,7 @@ class Resolution:
 
     async def _store_many(self, ready: Sequence[OrderId], rows: Sequence[NewNotification], now: datetime) -> "_Tally":
         """Costs more statements than `_store_few`, and half as much for each row."""
-        async with self._db.transaction() as conn:
+        async with self._db.routine_transaction() as conn:
             ours = await store.lock_claimed(conn, ready, self._worker)
             if len(ours) < len(ready):
                 rows = [row for row in rows if row.order in ours]
@@ -352,7 +352,7 @@ async def by_directory(
     """The orders by whom to ask: it is each creator's own affair what happens while a register is down."""
     if outages is None:
         return [(directory, due)]
-    async with db.reading() as conn:
+    async with db.routine() as conn:
         names = await store.creator_names(conn, {order.creator for order, _ in due})
     orders: dict[bool, list[Due]] = {}
     for order, content in due:

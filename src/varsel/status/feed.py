@@ -18,10 +18,10 @@ async def number_feed(db: Database) -> int:
 
     Any worker may run it; one at a time does.
     """
-    async with db.autocommit() as conn:
+    async with db.routine() as conn:
         creators = await feed_store.number_pending(conn)
     if creators:
-        async with db.autocommit() as conn:
+        async with db.routine() as conn:
             await feed_store.announce(conn, creators)
     return len(creators)
 

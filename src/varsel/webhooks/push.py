@@ -58,7 +58,7 @@ class Webhooks:
         if self._stopping or room <= 0:
             return 0
         asked = asyncio.get_running_loop().time()
-        async with self._db.looking() as conn:
+        async with self._db.routine() as conn:
             taken = await leases.take(
                 conn, now=self._clock.now(), lease=self._terms.lease, limit=room, shift=self._terms.shift
             )
@@ -68,7 +68,7 @@ class Webhooks:
 
     async def next_due(self) -> datetime | None:
         """When something that waits will be due (business time)."""
-        async with self._db.looking() as conn:
+        async with self._db.routine() as conn:
             return await leases.next_due(conn, now=self._clock.now())
 
     def halt(self) -> None:
