@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,7 @@ class Document:
         return [n for n in range(1, self.last + 1) if n not in self.proven and n not in self.overridden]
 
 
+@cache
 def read() -> Mapping[str, Document]:
     documents = {name: Document(last) for name, last in DOCUMENTS.items()}
     for name, number, test in _marked():
@@ -56,7 +58,8 @@ def read() -> Mapping[str, Document]:
 def _marked() -> Iterator[tuple[str, int, str]]:
     """Document, number, and the test as pytest names it."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for function in ast.walk(ast.parse(text)) if "mark.assertion" in text else ():
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for call in _marks(function):
                     document, *numbers = [ast.literal_eval(argument) for argument in call.args]

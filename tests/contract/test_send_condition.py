@@ -105,13 +105,16 @@ async def test_redirects_are_followed_a_few_times(conditions: HttpConditions) ->
 
 
 async def test_an_endpoint_that_is_not_there_or_does_not_answer_is_inconclusive() -> None:
-    async def never(_request: web.Request) -> web.Response:
-        await asyncio.sleep(30)
+    over = asyncio.Event()
+
+    async def silent(_request: web.Request) -> web.Response:
+        await over.wait()
         return web.Response()
 
     conditions = HttpConditions(timeout=timedelta(milliseconds=100), private_hosts=True)
-    async with endpoint(never) as url:
+    async with endpoint(silent) as url:
         assert await conditions.check(url) == Answer(UNCLEAR, detail="TimeoutError")
+        over.set()
     assert (await conditions.check("http://127.0.0.1:1/")).verdict is UNCLEAR
     assert (await conditions.check("http://no-such-host.invalid/")).verdict is UNCLEAR
     await conditions.close()
