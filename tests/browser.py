@@ -34,6 +34,7 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--disable-features=SpareRendererForSitePerProcess",
     "--hide-scrollbars",
     "--force-color-profile=srgb",
     "--remote-debugging-port=0",
