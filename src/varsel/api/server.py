@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 _KEEP_ALIVE_SECONDS: Final = 75
 _DRAIN_SECONDS: Final = 5
 _TICK_SECONDS: Final = 0.1
+_TURNS_TO_CONNECT: Final = 3  # of the loop, until what was accepted is one of the server's connections
 _MAX_HEADER_BYTES: Final = 65_536
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -172,8 +173,14 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or self._stop.is_set()
 
     async def shutdown(self, sockets: Any = None) -> None:
+        """As uvicorn, which waits a tenth of a second also where nobody is connected."""
         under_way = set(self.server_state.tasks)
-        await super().shutdown(sockets)
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for _ in range(_TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
         if under_way:  # those that were cut off still answer so
             await asyncio.wait(under_way, timeout=1)
 
