@@ -6,6 +6,7 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -202,6 +203,7 @@ def _chromium() -> str:
         [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
         preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - allocates nothing in the child
     )
     atexit.register(_end, process, profile)
@@ -215,6 +217,7 @@ def _chromium() -> str:
 
 
 def _end(process: subprocess.Popen[bytes], profile: str) -> None:
-    process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # with its children, which write into the profile
     process.wait()
     shutil.rmtree(profile, ignore_errors=True)
