@@ -14,7 +14,7 @@ from varsel.db import Database
 from varsel.delivery import suppression_store as store
 from varsel.delivery.choice import Routing
 from varsel.delivery.guard import Guard
-from varsel.delivery.ports import Accepted, Refused, SendResult, Suppress, Verdict
+from varsel.delivery.ports import Accepted, Blame, Deferred, Refused, SendResult, Suppress, Verdict
 from varsel.delivery.suppression import Ground
 from varsel.delivery.suppression_store import Listed
 from varsel.domain.ids import OrderId
@@ -178,6 +178,25 @@ async def test_what_one_provider_refuses_to_send_another_one_is_asked_to(road: R
         await road.run()
     assert (road.mail.sent, [message.to for message in spare.sent]) == ([], [KARI])
     assert await road.outcomes() == [("email", "accepted")]
+
+
+async def test_what_one_provider_refuses_to_send_waits_for_another_one_that_rests(road: Road) -> None:
+    spare = FakeProvider("spare", answers=lambda _: Deferred("login refused", Blame.FAULT))
+    road.more_mail = [(spare, Routing(group=2))]
+    await suppress(road, Ground.PROVIDER_LIST)
+    await placed(road)
+    road.clock.advance(timedelta(minutes=1))
+    await road.run()
+    assert (len(spare.sent), await road.outcomes()) == (1, [("email", "new")])  # its breaker is open
+    road.clock.advance(timedelta(hours=1))
+    await road.run()
+    assert (len(spare.sent), await road.outcomes()) == (1, [("email", "new")])
+    spare.answers = lambda _: Accepted()
+    async with road.db.autocommit() as conn:  # machine time, which tests do not move
+        await conn.execute("UPDATE provider SET breaker_until = statement_timestamp() - interval '1 s'")
+    road.clock.advance(timedelta(hours=1))
+    await road.run()
+    assert (road.mail.sent, await road.outcomes()) == ([], [("email", "accepted")])
 
 
 @pytest.mark.parametrize("instant", [False, True])

@@ -238,8 +238,7 @@ class Composing:
         return Recorded(row.id, claim_id, member.name, row.attempt, state, uncharged=1)
 
     async def _record_withheld(self, member: Member[Email], claim_id: ClaimId, row: Claimed, held: Withheld) -> None:
-        tried = held.by.union(row.tried or (), (member.name,))
-        elsewhere = self._pool.is_left(row.creator_name, row.address, tried)
+        elsewhere = self._pool.has_another(row.creator_name, row.address, held.by)
         stored = withheld(row, claim_id, held, provider=member.name, now=self._clock.now(), elsewhere=elsewhere)
         await store_result(self._db, self._clock, self._waker, stored)
 

@@ -124,7 +124,7 @@ class SendNow(Generic[Message]):
         held = found.get(message.id)
         if held is None or not held.stops(member.name):
             return None
-        left = held.by and self._pool.is_left(message.creator, message.to, held.by.union((member.name,)))
+        left = held.by and self._pool.has_another(message.creator, message.to, held.by)
         return Deferred(held.detail, Blame.PROVIDER) if left else held
 
     def _answered(self, member: Member[Message], row: Claimed, claim: ClaimId, result: SendResult) -> "Answered":

@@ -162,6 +162,10 @@ class Pool(Generic[Message]):
         """Whether an instance is ready that has not been tried."""
         return any(m.ready and m.name not in tried and m.routing.takes(creator, address) for m in self.members)
 
+    def has_another(self, creator: str, address: str, than: Collection[str]) -> bool:
+        """Whether an instance that is not among these takes such messages, now or when it has rested."""
+        return any(not m.stopped and m.name not in than and m.routing.takes(creator, address) for m in self.members)
+
     async def mind(self, member: Member[Message], results: Sequence[SendResult]) -> None:
         """Let an instance rest that asked for it, open its breaker when it is unwell, and close it when it is back."""
         faults = [r for r in results if isinstance(r, Deferred) and r.blame is Blame.FAULT]

@@ -339,8 +339,7 @@ class Sending(Generic[Message]):
         ground: Withheld | None = held.withheld
         if ground is None or not ground.stops(member.name):
             return None
-        tried = ground.by.union(row.tried or (), (member.name,))
-        elsewhere = self._pool.is_left(row.creator_name, row.address, tried)
+        elsewhere = self._pool.has_another(row.creator_name, row.address, ground.by)
         return withheld(row, held.claim, ground, provider=member.name, now=now, elsewhere=elsewhere)
 
     def _empty(self, member: Member[Message], held: _Held[Message]) -> Recorded:
