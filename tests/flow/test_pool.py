@@ -15,8 +15,10 @@ from varsel.delivery import balance_store
 from varsel.delivery.balance import Balancer
 from varsel.delivery.bucket import Bucket
 from varsel.delivery.choice import Routing
-from varsel.delivery.ports import Accepted, Blame, Deferred, SendResult, Unknown
+from varsel.delivery.pool import Pool
+from varsel.delivery.ports import Accepted, Blame, Deferred, Email, SendResult, Unknown
 from varsel.domain.ids import uuid7
+from varsel.domain.notification import Channel
 from varsel.domain.order import Lane, OrderChannel, Recipient, SmsTemplate
 
 DOWN = Deferred("connection refused", Blame.PROVIDER)
@@ -164,6 +166,29 @@ async def test_three_good_trials_close_a_breaker_and_all_goes_on(road: Road) -> 
     assert Counter(await road.outcomes()) == {("email", "accepted"): 40}
     kinds = await road.value("SELECT array_agg(kind ORDER BY id) FROM provider_change")
     assert kinds == ["opened", "closed"]
+
+
+@pytest.mark.assertion("channels-faults", 24)
+async def test_a_channel_that_has_had_no_provider_for_a_while_is_an_alarm_until_it_has_one(
+    road: Road, caplog: pytest.LogCaptureFixture
+) -> None:
+    two = [(FakeProvider(name), Routing()) for name in ("mail", "spare")]
+    pools = [
+        Pool[Email](road.db, Channel.EMAIL, two, alarm_after=after) for after in (timedelta(), timedelta(minutes=5))
+    ]
+
+    async def alarms(stopped: str) -> int:
+        await change(road, f"UPDATE provider SET stopped = name = ANY('{stopped}')")
+        caplog.clear()
+        for pool in pools:
+            pool.look_again()
+            await pool.look()
+        return sum(record.message == "channel without provider" for record in caplog.records)
+
+    assert await alarms("{}") == 0
+    assert await alarms("{mail}") == 0
+    assert await alarms("{mail,spare}") == 1  # the other one waits for five minutes
+    assert await alarms("{spare}") == 0
 
 
 async def test_a_trial_that_comes_to_nothing_leaves_room_for_another(road: Road) -> None:

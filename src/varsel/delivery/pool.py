@@ -34,6 +34,7 @@ _MOST_ERRORS: Final = 50  # in a minute
 _FEWEST_ATTEMPTS: Final = 20  # of which half may fail
 _ENOUGH_TRIALS: Final = 3
 _PAUSES: Final = (timedelta(seconds=1), timedelta(hours=1))  # that a provider may ask for
+_ALARM_AFTER: Final = timedelta(minutes=5)
 _NEVER: Final = 60.0  # s until a message that no provider takes is looked at again
 
 
@@ -104,7 +105,9 @@ class Pool(Generic[Message]):
         *,
         rules: BreakerRules | None = None,
         dice: Random | None = None,
+        alarm_after: timedelta = _ALARM_AFTER,
     ) -> None:
+        """`alarm_after`: when nobody has been well for so long, that is an alarm, and again after as long."""
         self._db = db
         self.channel = channel
         company = Company(lambda creator, to: (m.name for m in self.members if m.routing.takes(creator, to)))
@@ -113,6 +116,8 @@ class Pool(Generic[Message]):
         self._dice = dice or Random()  # noqa: S311 - spreads load, guards nothing
         self._looked_at = 0.0
         self._enlisted = False
+        self._alarm_after = alarm_after.total_seconds()
+        self._missing_since: float | None = None  # or when that was last an alarm
 
     def __bool__(self) -> bool:
         return bool(self.members)
@@ -134,6 +139,17 @@ class Pool(Generic[Message]):
             else:
                 self._enlisted = False
         self._looked_at = time.monotonic()
+        self._miss_providers()
+
+    def _miss_providers(self) -> None:
+        now = time.monotonic()
+        if any(member.ready and not member.on_trial for member in self.members):
+            self._missing_since = None
+            return
+        self._missing_since = self._missing_since or now
+        if now - self._missing_since >= self._alarm_after:
+            self._missing_since = now
+            log.error("channel without provider", channel=self.channel, minutes=round(self._alarm_after / 60))
 
     def look_again(self) -> None:
         """What was read is out of date."""
