@@ -5,6 +5,7 @@ which line that may have happened is committed before the first of a chunk is or
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,7 @@ from typing import Final
 from uuid import uuid4
 
 from varsel.bulk import row_store, store
-from varsel.bulk.job import UNDER_WAY, Duplicates, Flaw, Job, JobState, RowState, Summary
+from varsel.bulk.job import UNDER_WAY, Duplicates, Flaw, Job, JobId, JobState, RowState, Summary
 from varsel.bulk.rows import Checked, Checker
 from varsel.bulk.store import Token
 from varsel.bulk.table import Row
@@ -77,6 +78,7 @@ class Turns:
         self._contents = contents
         self._ahead = ahead
         self._pause = pause
+        self._looked: dict[JobId, float] = {}  # when we last looked what became of a job's rows
 
     async def take_turn(self) -> int:
         """With the job that waited longest. Returns how many rows were checked or ordered; 0: nothing is to be done.
@@ -157,7 +159,8 @@ class Turns:
             placed = await self._order_next(job, token)
         elif job.state is JobState.STOPPING:
             await self._stop(job, token)
-        await self._look(job, token)
+        if not placed or time.monotonic() - self._looked.get(job.id, 0) >= self._pause.total_seconds():
+            await self._look(job, token)
         return placed
 
     def _is_time(self, job: Job) -> bool:
@@ -230,7 +233,11 @@ class Turns:
     # what became of them
 
     async def _look(self, job: Job, token: Token) -> None:
-        """At all that no provider has yet, and, in turns, at the others; the job is done when none is left."""
+        """At all that no provider has yet, and, in turns, at the others; the job is done when none is left.
+
+        Not at every turn that orders: each look costs as much as ordering some hundred rows.
+        """
+        self._looked = {job.id: time.monotonic()}
         async with self._db.transaction() as conn:
             if not await store.hold(conn, job.id, token, lease=LEASE):
                 return

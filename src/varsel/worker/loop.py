@@ -17,8 +17,11 @@ from varsel.wakeup import Work
 log = Log(__name__)
 
 _POLL: Final = timedelta(seconds=1)
+_SELDOM: Final = timedelta(minutes=1)
 _MOST_TROUBLE: Final = 5.0  # s between tries of a step that fails
+_LOOK_AGAIN: Final = 0.02  # s after something was done, in the sandbox
 _LITTLE: Final = 50  # of whatever a step does; who did more goes on at once
+_MANY_IN_SANDBOX: Final = 3  # then it is no single message whose fate somebody waits for, moving the clock
 _RESTS: Final = 9  # times as long as the run took
 _MOST_PACES: Final = 10
 
@@ -29,7 +32,7 @@ class Step:
 
     Runs begin at least `pace` apart, and after one that found little the step rests nine times as long as that took, at
     most ten paces: what comes steadily is taken in larger batches, which cost less for each row, the larger the busier
-    the machine is. Not in the sandbox, whose clock walks from one quiet moment to the next.
+    the machine is. In the sandbox, whose clock walks from one quiet moment to the next, only when there is much.
 
     `next_due` tells when something will be (business time), so that it is not late by a poll.
     """
@@ -42,6 +45,15 @@ class Step:
     next_due: Callable[[], Awaitable[datetime | None]] | None = None
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     quiet_since: tuple[int, int] = (-1, -1)  # (activity, clock version) of the last round that found nothing
+
+    @property
+    def housekeeping(self) -> bool:
+        """Whether it has to do with time alone, and not with what other steps do."""
+        return self.every >= _SELDOM
+
+    def quiet(self, activity: int, version: int) -> bool:
+        """Whether it found nothing since the clock was moved, and since anything was done that concerns it."""
+        return self.quiet_since[1] == version and (self.housekeeping or self.quiet_since[0] == activity)
 
 
 class Loop:
@@ -65,6 +77,7 @@ class Loop:
         self._still_working = still_working
         self._on_idle = on_idle
         self._activity = 0
+        self._looking_again: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -74,6 +87,13 @@ class Loop:
     def wake_all(self) -> None:
         for step in self._steps:
             step.wanted.set()
+
+    def _look_again(self) -> None:
+        """Something was done: what may follow from it is done too before we call ourselves idle."""
+        self._looking_again = None
+        for step in self._steps:
+            if not step.housekeeping:
+                step.wanted.set()
 
     async def run(self) -> None:
         """Returns after `stop`. A step that fails is tried again, slower and slower; the others go on."""
@@ -107,12 +127,12 @@ class Loop:
             gap = _gap(step.pace.total_seconds(), done, loop.time() - started)
             if done > 0:
                 self._activity += 1
-                if self._on_idle:
-                    self.wake_all()  # so that every step looks once more before we call ourselves idle
+                if self._on_idle and self._looking_again is None:
+                    self._looking_again = loop.call_later(_LOOK_AGAIN, self._look_again)
             elif done == 0:
                 step.quiet_since = began
                 await self._wait(step)
-            if not self._on_idle:
+            if not self._on_idle or done >= _MANY_IN_SANDBOX:
                 await self._pause(started + gap - loop.time())
 
     async def _rest(self, trouble: float) -> float:
@@ -144,7 +164,7 @@ class Loop:
     async def _report_idle(self, report: Callable[[bool, int], Awaitable[None]]) -> None:
         while True:
             version = self._clock.version
-            quiet = all(step.quiet_since == (self._activity, version) for step in self._steps)
+            quiet = all(step.quiet(self._activity, version) for step in self._steps)
             with suppress(Unavailable):
                 await report(quiet and not self._still_working(), version)
             await asyncio.sleep(0.02)

@@ -161,7 +161,7 @@ def _steps(
             # whoever does not send makes no provider: some connect, and stay connected
             *([Step("balance", parts.balancer().balance, every=_MINUTE)] if "send" in only else ()),
         ],
-        "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}))],
+        "report": [Step("report", reports.apply_reports, frozenset({Work.REPORTS}), pace=_PACE)],
         "sweep": [
             Step("wake", sweeper.wake_due, next_due=sweeper.next_due),
             Step("release", sweeper.release_lapsed, every=min(_SWEEP, parts.settings.delivery.lease)),
