@@ -208,6 +208,20 @@ async def test_a_file_that_may_not_be_had_ends_the_order_without_another_try(pos
 
 
 @pytest.mark.assertion("processing", 133)
+async def test_a_trial_whose_file_cannot_be_had_leaves_room_for_another(post: Post) -> None:
+    await post.order("/ok/a.pdf")
+    await post.work()
+    async with post.road.db.autocommit() as conn:  # a breaker rests in machine time, which tests do not move
+        await conn.execute("UPDATE provider SET breaker_until = statement_timestamp() - interval '1 s'")
+    post.composing._pool.look_again()
+    await post.order("/status/403/b.pdf")
+    await post.work()
+    assert await post.road.value("SELECT trial_until FROM provider WHERE name = 'mail'") is None
+    await post.order("/ok/c.pdf")
+    await post.work()
+    assert len(post.mails) == 2
+
+
 async def test_a_store_that_stumbles_once_delays_the_email_by_seconds(post: Post) -> None:
     order = await post.order("/once/503/a.pdf")
     await post.work()
