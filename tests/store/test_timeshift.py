@@ -169,7 +169,7 @@ async def test_a_process_that_does_not_take_the_time_is_named(database: Database
     ],
 )
 async def test_work_that_is_under_way_holds_the_clock(database: Database, doing: LiteralString, named: str) -> None:
-    control = ClockControl(database, SystemClock(), patience=timedelta(seconds=0.3))
+    control = ClockControl(database, SystemClock(), patience=timedelta())
     async with database.autocommit() as conn:
         await execute(conn, doing, {})
     with pytest.raises(StillBusy, match=named):

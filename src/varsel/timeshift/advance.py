@@ -72,17 +72,19 @@ class ClockControl:
         await take_clock(self._db, self._clock)
 
     async def _all_idle(self) -> None:
-        left: list[str] = []
+        """Looks once at least, however long that takes: who gives up says what it waited for."""
+        left = await self._stragglers()
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
-                while True:
-                    async with self._db.reading() as conn:
-                        left = await store.stragglers(conn, self._clock.version)
-                    if not left:
-                        return
+                while left:
                     await asyncio.sleep(_LOOK_SECONDS)
+                    left = await self._stragglers()
         except TimeoutError as e:
             waited = f"After {self._patience.total_seconds():g} s"
             raise StillBusy(
                 f"{waited}: {', '.join(left)}. The clock stands at {self._clock.now():%Y-%m-%dT%H:%M:%SZ}."
             ) from e
+
+    async def _stragglers(self) -> list[str]:
+        async with self._db.reading() as conn:
+            return await store.stragglers(conn, self._clock.version)
